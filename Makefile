@@ -1,0 +1,53 @@
+# demo: set up and run the embedded experiment. test: set up and test. check: lint. bench: speed.
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+CONFIG ?=
+BIN := $(VENV)/bin
+# A stamp named by the requirements' hash: a second run installs nothing, a changed requirement always does.
+hash = $(shell cat $(1) | $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])")
+STAMP := $(VENV)/.requirements-$(call hash,requirements.txt)
+STAMP_DEV := $(VENV)/.requirements-dev-$(call hash,requirements.txt requirements-dev.txt)
+SNAKEMAKE := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+
+.PHONY: help setup demo report test check bench clean
+help:
+	@grep -E '^# [a-z]+:' Makefile | sed 's/^# //'
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	rm -f $(VENV)/.requirements-[0-9a-f]*
+	touch $@
+
+$(STAMP_DEV): requirements-dev.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	rm -f $(VENV)/.requirements-dev-*
+	touch $@
+
+demo: $(STAMP)
+	$(SNAKEMAKE)
+	@$(MAKE) --no-print-directory report
+
+# rebuilt only when a figure, a table or a caption is newer
+report: results/report.html
+results/report.html: $(wildcard results/figures/*/*.png results/figures/*/*/*.png results/figures/*/*/*/*.png results/tables/*.csv workflow/report/*.rst)
+	$(SNAKEMAKE) --report $@
+
+test: $(STAMP_DEV)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+check: $(STAMP_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+	$(BIN)/codespell
+
+bench: $(STAMP_DEV)
+	PYTHONPATH=. $(BIN)/python benchmarks/demo.py
+
+clean:
+	rm -rf results .snakemake

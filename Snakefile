@@ -1,0 +1,34 @@
+"""geoprobe: how much a frozen image model knows about where on Earth a photo was taken.
+
+The default configuration is always loaded; a file given by --configfile states what differs from it.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: f"{workflow.basedir}/config/datasets.yaml"
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/images.smk"
+include: "rules/encoders.smk"
+include: "rules/clusters.smk"
+include: "rules/features.smk"
+include: "rules/probes.smk"
+include: "rules/analysis.smk"
+include: "rules/figures.smk"
+include: "rules/tables.smk"
+
+
+rule all:
+    """Make every figure and table of the run."""
+    default_target: True
+    input:
+        rules.figures.input,
+        rules.tables.input,

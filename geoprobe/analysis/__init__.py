@@ -1,0 +1,1 @@
+"""From probe tables to statements: summaries, intervals, differences, tiers."""

@@ -1,0 +1,50 @@
+"""Localizability: clusters ranked by how well position can be read from their images, over all models."""
+
+import numpy as np
+import pandas as pd
+
+from geoprobe.analysis.families import last_layer
+
+
+def tier_of(r2, thresholds, tiers):
+    """Name of the tier that an R2 falls into: tier k from threshold k - 1 (inclusive) to threshold k.
+
+    Args:
+        r2: a number.
+        thresholds: rising, one fewer than tiers.
+        tiers: names from least to most localizable.
+    """
+    return tiers[int(np.searchsorted(thresholds, r2, side="right"))]
+
+
+def rank_clusters(families, clusters, thresholds, tiers):
+    """Rank the clusters of each data set by their mean R2 over models at the last layer.
+
+    Args:
+        families: summary by family, of one prompt, pooling, target and cross-validation.
+        clusters: data set to the summary of its clusters (cluster, name, images, distance, variances).
+        thresholds, tiers: see :func:`tier_of`.
+
+    Returns:
+        A frame, most localizable first: dataset, rank, cluster, name, tier, r2, lowest and highest R2 among the
+        models, models, images, distance, latitude_variance, longitude_variance.
+    """
+    chosen = last_layer(families)
+    chosen = chosen[(chosen["control"] == "none") & (chosen["cluster"] != "all")]
+    frames = []
+    for dataset, part in chosen.groupby("dataset", sort=False):
+        ranked = (
+            part.groupby("cluster")["r2"]
+            .agg(r2="mean", lowest="min", highest="max", models="size")
+            .sort_values("r2", ascending=False, kind="stable")
+            .reset_index()
+        )
+        ranked["cluster"] = ranked["cluster"].astype(int)
+        ranked = ranked.merge(clusters[dataset], on="cluster", how="left")
+        ranked.insert(0, "rank", np.arange(1, len(ranked) + 1))
+        ranked.insert(0, "dataset", dataset)
+        ranked["tier"] = [tier_of(value, thresholds, tiers) for value in ranked["r2"]]
+        frames.append(ranked)
+    columns = ["dataset", "rank", "cluster", "name", "tier", "r2", "lowest", "highest", "models"]
+    columns += ["images", "distance", "latitude_variance", "longitude_variance"]
+    return pd.concat(frames, ignore_index=True)[columns]

@@ -1,0 +1,173 @@
+"""Check a run's configuration before anything is computed: one sentence a mistake, with the key and the fix."""
+
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from geoprobe.images.sources import load_source
+from geoprobe.models.registry import did_you_mean, expand_seeds, read_registry
+
+SCHEMA = "config/schemas/config.schema.yaml"
+REGISTRY = "config/models.tsv"
+
+
+def _key(error_path):
+    """A dotted key, such as probes.ridge.cv[1], of a path into the configuration."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error_path).lstrip(".")
+
+
+def _leaves(error):
+    """The errors of which a compound error is made."""
+    return [leaf for part in error.context for leaf in _leaves(part)] if error.context else [error]
+
+
+def _sentence(error):
+    """One schema error as a sentence with the key, the value, and what is allowed."""
+    key, value = _key(error.absolute_path), error.instance
+    if error.validator == "additionalProperties":
+        allowed = sorted(error.schema.get("properties", {}))
+        unknown = next(name for name in value if name not in allowed)
+        where = f"{key}.{unknown}" if key else unknown
+        return f'"{where}" is not a key; allowed: {", ".join(allowed)}.{did_you_mean(unknown, allowed)}'
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in value)
+        return f'"{f"{key}.{missing}" if key else missing}" is missing; add it (config/README.md says what it means).'
+    if error.validator == "enum":
+        allowed = error.validator_value
+        return f'{key} is "{value}"; allowed: {", ".join(map(str, allowed))}.{did_you_mean(value, allowed)}'
+    limits = {
+        "minimum": "at least",
+        "exclusiveMinimum": "more than",
+        "maximum": "at most",
+        "exclusiveMaximum": "less than",
+        "type": "of type",
+    }
+    if error.validator in limits:
+        limit = error.validator_value
+        limit = " or ".join(limit) if isinstance(limit, list) else limit
+        shown = f'"{value}"' if isinstance(value, str) else value
+        return f"{key} is {shown}; it must be {limits[error.validator]} {limit}."
+    if error.validator in ("minItems", "minProperties"):
+        return f"{key} is empty or too short; give at least {error.validator_value}."
+    if error.validator == "uniqueItems":
+        return f"{key} is {value}; it names something twice; leave one out."
+    if error.validator == "pattern":
+        return (
+            f'"{value}" cannot be a name in {key or "the configuration"}; use lower-case letters, digits and hyphens.'
+        )
+    return f"{key or 'the configuration'}: {error.message}."
+
+
+def check_schema(config, schema):
+    """Raise ValueError with a sentence a mistake, in the order of the configuration's keys."""
+    errors = [leaf for error in Draft202012Validator(schema).iter_errors(config) for leaf in _leaves(error)]
+    if errors:
+        sentences = dict.fromkeys(f"config: {_sentence(error)}" for error in errors)
+        raise ValueError("\n".join(sentences))
+
+
+def _check_name(key, name, allowed, where):
+    if name not in allowed:
+        raise ValueError(
+            f'config: {key} names "{name}", which is not in {where}; there are: {", ".join(allowed)}.'
+            f"{did_you_mean(name, allowed)}"
+        )
+
+
+def check_references(config, registry):
+    """Raise ValueError where one key names what another does not have, or two keys do not fit together."""
+    run, encoders = config["run"], config["encoders"]
+    for index, name in enumerate(run["datasets"]):
+        _check_name(f"run.datasets[{index}]", name, config["datasets"], "datasets")
+    for index, name in enumerate(run["models"]):
+        _check_name(f"run.models[{index}]", name, registry, REGISTRY)
+    for index, name in enumerate(run["probes"]):
+        _check_name(f"run.probes[{index}]", name, config["probes"], "probes")
+    _check_name("encoders.dataset", encoders["dataset"], config["datasets"], "datasets")
+    architecture = encoders["architecture"]
+    for key, divisor in (("image_size", "patch_size"), ("width", "heads")):
+        if architecture[key] % architecture[divisor]:
+            raise ValueError(
+                f"config: encoders.architecture.{key} is {architecture[key]}, which {divisor} "
+                f"({architecture[divisor]}) does not divide; change one of them."
+            )
+    sets = caption_sets(config["datasets"][encoders["dataset"]])
+    for name, options in encoders["objectives"].items():
+        if options["objective"] == "text":
+            key = f"encoders.objectives.{name}.captions"
+            _check_name(key, options["captions"], sets, f"the caption sets of {encoders['dataset']}")
+    for name in run["datasets"]:
+        named = config["clusters"]["captions"]
+        # what an HDF5 file holds is known once it has been read
+        if named is not None and config["datasets"][name]["source"] != "hdf5":
+            sets = caption_sets(config["datasets"][name])
+            if named not in sets:
+                raise ValueError(
+                    f'config: clusters.captions is "{named}", but dataset {name} has '
+                    f"{', '.join(sets) or 'no captions'}; choose one of these, or null for numbered clusters."
+                )
+    tiers = config["localizability"]
+    if len(tiers["tiers"]) != len(tiers["thresholds"]) + 1 or sorted(tiers["thresholds"]) != tiers["thresholds"]:
+        raise ValueError(
+            f"config: localizability.thresholds is {tiers['thresholds']}; give rising numbers, "
+            f"one fewer than the {len(tiers['tiers'])} tiers."
+        )
+    for name, options in config["probes"].items():
+        if options["alphas"]["low"] > options["alphas"]["high"]:
+            raise ValueError(f"config: probes.{name}.alphas.low is above alphas.high; swap them.")
+        for key in ("target", "cv"):
+            wanted, fitted = config["analysis"][key], options["targets" if key == "target" else key]
+            if wanted not in fitted:
+                raise ValueError(
+                    f'config: analysis.{key} is "{wanted}", which probes.{name} does not fit ({", ".join(fitted)}); '
+                    "add it there or choose another."
+                )
+        if "none" not in options["controls"]:
+            raise ValueError(f'config: probes.{name}.controls is {options["controls"]}; it must hold "none".')
+    if config["analysis"]["pooling"] not in config["features"]["poolings"]:
+        raise ValueError(
+            f'config: analysis.pooling is "{config["analysis"]["pooling"]}", which features.poolings does not hold; '
+            "add it there or choose another."
+        )
+
+
+def caption_sets(options):
+    """Names of the caption sets that a data set will have."""
+    return sorted({*options["caption_sets"], *options.get("captions", [])})
+
+
+def used_datasets(config, models):
+    """Data sets that a run needs: those it probes and, where a controlled encoder is among its models, its own."""
+    trained = [config["encoders"]["dataset"]] if any(row["seed"] is not None for row in models.values()) else []
+    return list(dict.fromkeys([*config["run"]["datasets"], *trained]))
+
+
+def check_config(config, root):
+    """Check a configuration and find the models of the run.
+
+    Args:
+        config: the default with the user's file laid over it.
+        root: folder of the Snakefile.
+
+    Returns:
+        Registry rows of the run by model name, seeds expanded.
+
+    Raises:
+        ValueError: one sentence a mistake.
+    """
+    schema = yaml.safe_load(Path(root, SCHEMA).read_text(encoding="utf-8"))
+    check_schema(config, schema)
+    registry = read_registry(Path(root, REGISTRY))
+    check_references(config, registry)
+    models = expand_seeds({name: registry[name] for name in config["run"]["models"]}, config["encoders"]["seeds"])
+    for name, row in models.items():
+        if row["seed"] is not None:
+            _check_name(f"run.models ({name})", row["family"], config["encoders"]["objectives"], "encoders.objectives")
+    for name in used_datasets(config, models):
+        options = config["datasets"][name]
+        try:
+            load_source(options["source"]).check(options)
+        except ValueError as error:
+            raise ValueError(f"config: datasets.{name}.{error}") from error
+    return models

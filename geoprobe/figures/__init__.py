@@ -1,0 +1,1 @@
+"""One module a figure, one function from a table to a figure."""

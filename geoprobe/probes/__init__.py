@@ -1,0 +1,1 @@
+"""From features to positions: folds, ridge regression, metrics."""

@@ -1,0 +1,108 @@
+"""What every job does alike: its log, its provenance, and outputs that are whole or absent."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+
+import geoprobe
+
+LIBRARIES = ("numpy", "pandas", "h5py", "sklearn", "torch", "timm", "matplotlib", "PIL")
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+
+
+class _Tee:
+    """A stream that also writes to the log; a progress bar's carriage returns become lines there."""
+
+    def __init__(self, stream, log):
+        self.stream, self.log = stream, log
+
+    def write(self, text):
+        self.log.write(text.replace("\r", "\n"))
+        return self.stream.write(text)
+
+    def flush(self):
+        self.log.flush()
+        self.stream.flush()
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def rule_log(path):
+    """Copy all that a job prints, logs and warns into its log, and end it with the error in one line.
+
+    Snakemake leaves `log:` to the script. The traceback goes to the log only: the terminal gets the sentence
+    and the log's path. A job that fails leaves with exit status 1.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with open(path, "w", encoding="utf-8", buffering=1) as log:
+        out, err = sys.stdout, sys.stderr
+        handler = logging.StreamHandler(log)
+        logging.captureWarnings(True)
+        logging.getLogger().addHandler(handler)
+        log.write(f"started {timestamp()} on {platform.platform()}, Python {platform.python_version()}\n")
+        try:
+            with contextlib.redirect_stdout(_Tee(out, log)), contextlib.redirect_stderr(_Tee(err, log)):
+                yield
+        except Exception as error:
+            log.write(traceback.format_exc())
+            sentence = f"{type(error).__name__}: {error}"
+            log.write(f"failed after {time.monotonic() - start:.1f} s\n{sentence}\n")
+            err.write(f"{sentence}\n(traceback in {path})\n")
+            raise SystemExit(1) from error
+        finally:
+            logging.getLogger().removeHandler(handler)
+            logging.captureWarnings(False)
+        used = sorted(name for name in sys.modules if name == "geoprobe" or name.startswith("geoprobe."))
+        log.write(f"modules: {' '.join(used)}\nfinished after {time.monotonic() - start:.1f} s\n")
+
+
+def timestamp():
+    """The time now, UTC, ISO 8601 to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def provenance():
+    """What made a file: time, geoprobe's version, and the versions of the libraries that the job has loaded."""
+    libraries = {DISTRIBUTIONS.get(name, name) for name in LIBRARIES if name in sys.modules}
+    versions = {name: version(name) for name in sorted(libraries)}
+    return {
+        "created": timestamp(),
+        "geoprobe": geoprobe.__version__,
+        "python": platform.python_version(),
+        "versions": json.dumps(versions),
+    }
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A private path beside `path` to write to; renamed to it at the end, removed on an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(frame, path):
+    """Write a frame as Parquet or CSV (by the suffix) in one step, with provenance in the Parquet's metadata."""
+    with replacing(path) as temporary:
+        if Path(path).suffix == ".parquet":
+            frame = frame.copy(deep=False)
+            frame.attrs = {**frame.attrs, **provenance()}
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)

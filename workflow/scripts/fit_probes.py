@@ -1,0 +1,19 @@
+"""Fit probes on the features of one model."""
+
+from threadpoolctl import threadpool_limits
+
+from geoprobe.probes.fit import fit_all
+from geoprobe.runtime import rule_log
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]), threadpool_limits(snakemake.threads):
+        fit_all(
+            snakemake.input.store,
+            snakemake.input.features,
+            snakemake.input.clusters,
+            snakemake.input.folds,
+            snakemake.output.fits,
+            snakemake.output.scores,
+            dict(snakemake.wildcards.items()),
+            snakemake.params.probe,
+        )

@@ -1,0 +1,24 @@
+"""Draw paired differences between models."""
+
+from geoprobe.analysis.families import read_summary, select
+from geoprobe.figures.captions import draw
+from geoprobe.figures.style import save_figure
+from geoprobe.runtime import rule_log
+
+
+def plot(families, differences, headline, paths, dpi):
+    """Read the differences and the models' labels, keep the headline's rows, draw."""
+    labels = dict(read_summary(families)[["family", "label"]].drop_duplicates().to_numpy())
+    save_figure(draw(select(read_summary(differences), **headline), labels), paths, dpi)
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
+        plot(
+            snakemake.input.families,
+            snakemake.input.differences,
+            headline,
+            snakemake.output,
+            snakemake.params.dpi,
+        )

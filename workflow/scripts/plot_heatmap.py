@@ -1,0 +1,25 @@
+"""Draw R2 of every model in every cluster."""
+
+from geoprobe.analysis.families import last_layer, read_summary, select
+from geoprobe.figures.heatmap import draw
+from geoprobe.figures.style import save_figure
+from geoprobe.runtime import rule_log
+
+
+def plot(families, ranking, headline, paths, dpi):
+    """Read the family summary and the ranking, keep the headline's rows, draw."""
+    chosen = last_layer(select(read_summary(families), control="none", **headline))
+    ranked = select(read_summary(ranking), dataset=headline["dataset"])
+    save_figure(draw(chosen, dict(zip(ranked["cluster"], ranked["name"], strict=True))), paths, dpi)
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
+        plot(
+            snakemake.input.families,
+            snakemake.input.ranking,
+            headline,
+            snakemake.output,
+            snakemake.params.dpi,
+        )

@@ -1,0 +1,18 @@
+"""Draw R2 by layer."""
+
+from geoprobe.analysis.families import read_summary, select
+from geoprobe.figures.layers import draw
+from geoprobe.figures.style import save_figure
+from geoprobe.runtime import rule_log
+
+
+def plot(families, headline, paths, dpi):
+    """Read the family summary, keep the headline's rows, draw."""
+    chosen = select(read_summary(families), cluster="all", control="none", **headline)
+    save_figure(draw(chosen), paths, dpi)
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
+        plot(snakemake.input.families, headline, snakemake.output, snakemake.params.dpi)

@@ -1,0 +1,32 @@
+"""Draw the localizability axis with sample images."""
+
+import pandas as pd
+
+from geoprobe.analysis.families import select
+from geoprobe.clusters import typical_rows
+from geoprobe.figures.localizability import SAMPLES, draw
+from geoprobe.figures.style import save_figure
+from geoprobe.images.store import read_squares
+from geoprobe.runtime import rule_log
+
+
+def plot(ranking, clusters, store, dataset, paths, dpi):
+    """Read the ranking and the most typical images of each cluster, draw."""
+    ranked = select(pd.read_csv(ranking), dataset=dataset)
+    table = pd.read_parquet(clusters)
+    samples = {
+        cluster: list(read_squares(store, typical_rows(table, cluster, SAMPLES))) for cluster in ranked["cluster"]
+    }
+    save_figure(draw(ranked, samples), paths, dpi)
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        plot(
+            snakemake.input.ranking,
+            snakemake.input.clusters,
+            snakemake.input.store,
+            snakemake.wildcards.dataset,
+            snakemake.output,
+            snakemake.params.dpi,
+        )

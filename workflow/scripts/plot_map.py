@@ -1,0 +1,37 @@
+"""Map the predicted against the true positions of one model's last layer."""
+
+import h5py
+import numpy as np
+
+from geoprobe.figures.map import draw
+from geoprobe.figures.style import save_figure
+from geoprobe.images.store import read_positions
+from geoprobe.probes.labels import ALL
+from geoprobe.probes.metrics import to_positions
+from geoprobe.runtime import rule_log
+
+
+def plot(store, fits, label, pooling, target, cv, paths, dpi):
+    """Read the held-out predictions of the vision tower's last layer, draw."""
+    positions, _ = read_positions(store)
+    with h5py.File(fits, "r") as file:
+        layers = file[f"vision/{pooling}"]
+        layer = max(layers, key=int)
+        predicted = layers[f"{layer}/{ALL}/{target}/{cv}/none/predictions"][:].astype(np.float64)
+    tested = np.isfinite(predicted).all(axis=1)
+    title = f"{label}, block {layer}, {pooling} pooling, {cv} folds"
+    drawn = draw(positions[tested], to_positions(predicted[tested], target), title)
+    save_figure(drawn, paths, dpi)
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        headline = {name: snakemake.params.headline[name] for name in ("pooling", "target", "cv")}
+        plot(
+            snakemake.input.store,
+            snakemake.input.fits,
+            snakemake.params.label,
+            **headline,
+            paths=snakemake.output,
+            dpi=snakemake.params.dpi,
+        )

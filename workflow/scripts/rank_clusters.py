@@ -1,0 +1,25 @@
+"""Rank the clusters of each data set by localizability."""
+
+import pandas as pd
+
+from geoprobe.analysis.families import read_summary, select
+from geoprobe.analysis.localizability import rank_clusters
+from geoprobe.runtime import rule_log, write_table
+
+
+def rank(families, clusters, headline, thresholds, tiers, ranking):
+    """Read the family summary and the clusters of each data set, write the ranking."""
+    chosen = select(read_summary(families), **headline)
+    summaries = {dataset: pd.read_csv(path) for dataset, path in clusters.items()}
+    write_table(rank_clusters(chosen, summaries, thresholds, tiers), ranking)
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        rank(
+            snakemake.input.families,
+            dict(zip(snakemake.params.datasets, snakemake.input.clusters, strict=True)),
+            snakemake.params.headline,
+            **snakemake.params.options,
+            ranking=snakemake.output.ranking,
+        )
