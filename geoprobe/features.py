@@ -70,7 +70,7 @@ def extract_features(store, row, prompt, output, poolings, batch_size, chunk, de
     """
     model = load_model(row)
     model.module.to(device)
-    positions, ids = read_positions(store)
+    _, ids = read_positions(store)
     with h5py.File(store, "r") as file:
         digest = file.attrs["digest"]
     layout = _layout(model, poolings)

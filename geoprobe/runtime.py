@@ -67,6 +67,12 @@ def rule_log(path):
         log.write(f"modules: {' '.join(used)}\nfinished after {time.monotonic() - start:.1f} s\n")
 
 
+def use_checkout(root):
+    """Let the jobs that this process starts import the package from the checkout in `root`, before any other."""
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
 def timestamp():
     """The time now, UTC, ISO 8601 to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -39,6 +39,8 @@ rule summarise_scores:
         "results/logs/summarise_scores.log",
     benchmark:
         "results/benchmarks/summarise_scores.tsv"
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -63,6 +65,8 @@ rule rank_clusters:
         ranking="results/analysis/localizability.csv",
     log:
         "results/logs/rank_clusters.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,

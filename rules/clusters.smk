@@ -21,6 +21,8 @@ rule assign_clusters:
         "results/logs/assign_clusters/{dataset}.log",
     benchmark:
         "results/benchmarks/assign_clusters/{dataset}.tsv"
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -40,6 +42,8 @@ rule assign_folds:
         folds="results/folds/{dataset}.parquet",
     log:
         "results/logs/assign_folds/{dataset}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -2,18 +2,19 @@
 What the other rules files share: the checked configuration, the run's models, and the code digests.
 """
 
-import os
 import sys
 
 from snakemake.exceptions import WorkflowError
 
-# Jobs and this file use the package of this checkout, wherever they are started from.
 sys.path.insert(0, str(workflow.basedir))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")]))
 
 from geoprobe.config import check_config
 from geoprobe.freshness import digest_script
 from geoprobe.models.registry import files_of
+from geoprobe.runtime import use_checkout
+
+# Jobs use the package of this checkout, wherever they are started from.
+use_checkout(workflow.basedir)
 
 
 def checked_models():
@@ -25,7 +26,7 @@ def checked_models():
 
 
 def source_digest(rule_name):
-    """Digest of the code that a rule runs: its script and the package modules that this reaches."""
+    """Digest of the script of a rule and of the package modules that it reaches."""
     return digest_script(f"{workflow.basedir}/workflow/scripts/{rule_name}.py")
 
 
@@ -38,7 +39,11 @@ MODELS = checked_models()
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
 # Which of the fitted scores figures and tables show; the cross-validations are shown side by side.
-HEADLINE = {"prompt": RUN["prompts"][0], "pooling": config["analysis"]["pooling"], "target": config["analysis"]["target"]}
+HEADLINE = {
+    "prompt": RUN["prompts"][0],
+    "pooling": config["analysis"]["pooling"],
+    "target": config["analysis"]["target"],
+}
 
 
 TABLES = ["scores", "differences", "clusters"]

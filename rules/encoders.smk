@@ -13,7 +13,9 @@ OUTPUTS
 rule train_encoder:
     """Train one encoder with one objective, resuming after the last whole epoch."""
     input:
-        store=expand(rules.build_images.output.store, dataset=config["encoders"]["dataset"])[0],
+        store=expand(
+            rules.build_images.output.store, dataset=config["encoders"]["dataset"]
+        )[0],
     output:
         weights="results/encoders/{family}-seed{seed}/model.safetensors",
         config="results/encoders/{family}-seed{seed}/config.json",
@@ -22,6 +24,8 @@ rule train_encoder:
         "results/logs/train_encoder/{family}-seed{seed}.log",
     benchmark:
         "results/benchmarks/train_encoder/{family}-seed{seed}.tsv"
+    conda:
+        "../envs/geoprobe.yaml"
     # One core each: encoders train side by side, which uses two cores better than one training on both.
     threads: 1
     resources:

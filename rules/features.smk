@@ -20,6 +20,8 @@ rule extract_features:
         "results/logs/extract_features/{dataset}/{model}/{prompt}.log",
     benchmark:
         "results/benchmarks/extract_features/{dataset}/{model}/{prompt}.tsv"
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -14,24 +14,27 @@ localrules:
     figures,
 
 
-FIGURES = "results/figures/{dataset}/{probe}"
-
-
 rule plot_objectives:
     """Compare all models at their last layer, under both cross-validations."""
     input:
         families=rules.summarise_scores.output.families,
     output:
         png=report(
-            FIGURES + "/objectives.png",
+            "results/figures/{dataset}/{probe}/objectives.png",
             caption="../workflow/report/objectives.rst",
             category="1 Models",
-            labels={"figure": "objectives", "data set": "{dataset}", "probe": "{probe}"},
+            labels={
+                "figure": "objectives",
+                "data set": "{dataset}",
+                "probe": "{probe}",
+            },
         ),
-        pdf=FIGURES + "/objectives.pdf",
-        svg=FIGURES + "/objectives.svg",
+        pdf="results/figures/{dataset}/{probe}/objectives.pdf",
+        svg="results/figures/{dataset}/{probe}/objectives.svg",
     log:
         "results/logs/plot_objectives/{dataset}/{probe}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -51,14 +54,16 @@ rule plot_heatmap:
         ranking=rules.rank_clusters.output.ranking,
     output:
         png=report(
-            FIGURES + "/heatmap.png",
+            "results/figures/{dataset}/{probe}/heatmap.png",
             caption="../workflow/report/heatmap.rst",
             category="2 Clusters",
             labels={"figure": "heatmap", "data set": "{dataset}", "probe": "{probe}"},
         ),
-        pdf=FIGURES + "/heatmap.pdf",
+        pdf="results/figures/{dataset}/{probe}/heatmap.pdf",
     log:
         "results/logs/plot_heatmap/{dataset}/{probe}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -77,15 +82,17 @@ rule plot_layers:
         families=rules.summarise_scores.output.families,
     output:
         png=report(
-            FIGURES + "/layers.png",
+            "results/figures/{dataset}/{probe}/layers.png",
             caption="../workflow/report/layers.rst",
             category="1 Models",
             labels={"figure": "layers", "data set": "{dataset}", "probe": "{probe}"},
         ),
-        pdf=FIGURES + "/layers.pdf",
-        svg=FIGURES + "/layers.svg",
+        pdf="results/figures/{dataset}/{probe}/layers.pdf",
+        svg="results/figures/{dataset}/{probe}/layers.svg",
     log:
         "results/logs/plot_layers/{dataset}/{probe}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -105,15 +112,17 @@ rule plot_captions:
         differences=rules.summarise_scores.output.differences,
     output:
         png=report(
-            FIGURES + "/captions.png",
+            "results/figures/{dataset}/{probe}/captions.png",
             caption="../workflow/report/captions.rst",
             category="1 Models",
             labels={"figure": "captions", "data set": "{dataset}", "probe": "{probe}"},
         ),
-        pdf=FIGURES + "/captions.pdf",
-        svg=FIGURES + "/captions.svg",
+        pdf="results/figures/{dataset}/{probe}/captions.pdf",
+        svg="results/figures/{dataset}/{probe}/captions.svg",
     log:
         "results/logs/plot_captions/{dataset}/{probe}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -134,14 +143,20 @@ rule plot_localizability:
         store=rules.build_images.output.store,
     output:
         png=report(
-            FIGURES + "/localizability.png",
+            "results/figures/{dataset}/{probe}/localizability.png",
             caption="../workflow/report/localizability.rst",
             category="2 Clusters",
-            labels={"figure": "localizability", "data set": "{dataset}", "probe": "{probe}"},
+            labels={
+                "figure": "localizability",
+                "data set": "{dataset}",
+                "probe": "{probe}",
+            },
         ),
-        pdf=FIGURES + "/localizability.pdf",
+        pdf="results/figures/{dataset}/{probe}/localizability.pdf",
     log:
         "results/logs/plot_localizability/{dataset}/{probe}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -157,17 +172,21 @@ rule plot_map:
     """Map the predicted against the true positions of one model's last layer."""
     input:
         store=rules.build_images.output.store,
-        fits=expand(rules.fit_probes.output.fits, prompt=HEADLINE["prompt"], allow_missing=True)[0],
+        fits=expand(
+            rules.fit_probes.output.fits, prompt=HEADLINE["prompt"], allow_missing=True
+        )[0],
     output:
         png=report(
-            FIGURES + "/map/{model}.png",
+            "results/figures/{dataset}/{probe}/map/{model}.png",
             caption="../workflow/report/map.rst",
             category="3 Maps",
             labels={"model": "{model}", "data set": "{dataset}", "probe": "{probe}"},
         ),
-        pdf=FIGURES + "/map/{model}.pdf",
+        pdf="results/figures/{dataset}/{probe}/map/{model}.pdf",
     log:
         "results/logs/plot_map/{dataset}/{probe}/{model}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -191,11 +210,17 @@ rule plot_contact_sheet:
             "results/figures/{dataset}/contact_sheet.png",
             caption="../workflow/report/contact_sheet.rst",
             category="2 Clusters",
-            labels={"figure": "contact sheet", "data set": "{dataset}", "probe": "none"},
+            labels={
+                "figure": "contact sheet",
+                "data set": "{dataset}",
+                "probe": "none",
+            },
         ),
         pdf="results/figures/{dataset}/contact_sheet.pdf",
     log:
         "results/logs/plot_contact_sheet/{dataset}.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -211,7 +236,12 @@ rule figures:
     """Make every figure of the run."""
     input:
         expand(rules.plot_contact_sheet.output.png, dataset=RUN["datasets"]),
-        expand(rules.plot_map.output.png, dataset=RUN["datasets"], probe=RUN["probes"], model=MODELS),
+        expand(
+            rules.plot_map.output.png,
+            dataset=RUN["datasets"],
+            probe=RUN["probes"],
+            model=MODELS,
+        ),
         collect(
             [
                 rules.plot_objectives.output.png,

@@ -18,6 +18,8 @@ rule build_images:
         "results/logs/build_images/{dataset}.log",
     benchmark:
         "results/benchmarks/build_images/{dataset}.tsv"
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -26,6 +26,8 @@ rule fit_probes:
         "results/logs/fit_probes/{dataset}/{model}/{prompt}/{probe}.log",
     benchmark:
         "results/benchmarks/fit_probes/{dataset}/{model}/{prompt}/{probe}.tsv"
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=2000,

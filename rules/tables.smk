@@ -28,6 +28,8 @@ rule write_tables:
         md=expand("results/tables/{table}.md", table=TABLES),
     log:
         "results/logs/write_tables.log",
+    conda:
+        "../envs/geoprobe.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -118,7 +118,8 @@ def list_images(options):
         left_out.append(frame[~land].drop(columns="sea_share"))
     rows, rejects = pd.concat(kept, ignore_index=True), pd.concat(left_out, ignore_index=True)
     for table in (rows, rejects):
-        table.insert(0, "id", [f"bm{lat:+09.4f}{lon:+010.4f}" for lat, lon in table[["latitude", "longitude"]].values])
+        positions = table[["latitude", "longitude"]].to_numpy()
+        table.insert(0, "id", [f"bm{latitude:+09.4f}{longitude:+010.4f}" for latitude, longitude in positions])
     rows["group"] = rows["id"]  # no author, no sequence: each tile is a group of its own
     return rows, rejects
 

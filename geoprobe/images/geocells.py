@@ -23,7 +23,7 @@ def merge_units(units, minimum):
     region = np.char.add(np.char.add(country, "/"), units["region"].to_numpy(str))
     cell = np.char.add(np.char.add(region, "/"), units["district"].to_numpy(str)).astype(object)
     for parent in (region, country):
-        names, inverse, counts = np.unique(cell.astype(str), return_inverse=True, return_counts=True)
+        _, inverse, counts = np.unique(cell.astype(str), return_inverse=True, return_counts=True)
         small = counts[inverse] < minimum
         cell[small] = np.char.add(parent[small], "/*")
     return cell.astype(str)

@@ -35,9 +35,8 @@ def read_registry(path):
                 raise ValueError(f'{where}: model "{row["model"]}" is listed twice; rename one')
             for key, allowed in (("loader", tuple(LOADERS)), ("supervision", SUPERVISIONS)):
                 if row[key] not in allowed:
-                    raise ValueError(
-                        f'{where}: {key} is "{row[key]}"; allowed: {", ".join(allowed)}.{did_you_mean(row[key], allowed)}'
-                    )
+                    near = did_you_mean(row[key], allowed)
+                    raise ValueError(f'{where}: {key} is "{row[key]}"; allowed: {", ".join(allowed)}.{near}')
             rows[row["model"]] = row
     return rows
 

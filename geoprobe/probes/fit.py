@@ -17,7 +17,7 @@ from geoprobe.runtime import provenance, replacing
 KEYS = ("cluster", "tower", "layer", "pooling", "target", "cv", "control")
 
 
-def fit_cluster(features, labels, folds, targets, alphas):
+def fit_cluster(features, labels, folds, targets, alphas, near=None):
     """Fit and test one layer in one cluster under one cross-validation, for all labels and targets at once.
 
     Args:
@@ -26,6 +26,7 @@ def fit_cluster(features, labels, folds, targets, alphas):
         folds: fold of each row, shape (n,).
         targets: names of targets.
         alphas: penalties.
+        near: bit f is set for a row that must not be trained on when fold f is tested, shape (n,); None for none.
 
     Returns:
         scores: one dict a control, target and fold.
@@ -45,7 +46,10 @@ def fit_cluster(features, labels, folds, targets, alphas):
     }
     scores = []
     for index, fold in enumerate(numbers):
-        test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        trained_on = folds != fold
+        if near is not None:
+            trained_on &= (near >> int(fold)) & 1 == 0
+        test, train = np.flatnonzero(folds == fold), np.flatnonzero(trained_on)
         sizes = {"fold": int(fold), "n_train": len(train), "n_test": len(test)}
         if len(train) < 2 or len(test) < 2:
             reason = "fewer than 2 images to train or to test on"
@@ -79,7 +83,7 @@ def fit_all(store, features, clusters, folds, fits_path, scores_path, names, opt
         store: image store.
         features: feature store.
         clusters: Parquet table with id and cluster.
-        folds: Parquet table with id and a column a cross-validation.
+        folds: Parquet table with id, a column a cross-validation and, where it has a buffer, "<cv>_near".
         fits_path: HDF5 file to write: /<tower>/<pooling>/<layer>/<cluster>/<target>/<cv>/<control>/ with
             predictions, coefficients, intercepts; /rows/<cluster>; /deviations/...; ids.
         scores_path: probe table (Parquet) to write.
@@ -113,9 +117,9 @@ def fit_all(store, features, clusters, folds, fits_path, scores_path, names, opt
                 x = values[rows]
                 file[f"deviations/{tower}/{pooling}/{layer}/{cluster}"] = x.std(axis=0).astype(np.float32)
                 for cv in options["cv"]:
-                    scores, fits = fit_cluster(
-                        x, labels_of[cluster], fold_table[cv].to_numpy()[rows], options["targets"], alphas
-                    )
+                    fold = fold_table[cv].to_numpy()[rows]
+                    near = fold_table[f"{cv}_near"].to_numpy()[rows] if f"{cv}_near" in fold_table else None
+                    scores, fits = fit_cluster(x, labels_of[cluster], fold, options["targets"], alphas, near)
                     where = {"cluster": cluster, "tower": tower, "layer": layer, "pooling": pooling, "cv": cv}
                     table += [{**names, **where, **score} for score in scores]
                     for (control, target), arrays in fits.items():

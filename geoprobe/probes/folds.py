@@ -1,14 +1,16 @@
 """Cross-validation folds, assigned once a data set and shared by every model.
 
 `random` is the paper's: images of one place may stand on both sides. `blocked` holds out whole geographic
-blocks, so that a place seen in training is not asked for again.
+blocks, so that a place seen in training is not asked for again; a buffer keeps images just across a block's
+edge, which may show the same ground, out of training as well.
 """
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 from sklearn.model_selection import GroupKFold, KFold
 
-from geoprobe.geodesy import block_of
+from geoprobe.geodesy import EARTH_RADIUS_KM, block_of, to_sphere
 
 
 def join_groups(blocks, groups):
@@ -30,7 +32,30 @@ def join_groups(blocks, groups):
     return connected_components(graph, directed=False)[1][block]
 
 
-def assign_folds(ids, positions, groups, count, block_degrees, seed):
+def near_folds(positions, folds, buffer_km):
+    """For each image, the folds from whose test images it is no farther than a distance, its own left out.
+
+    Args:
+        positions: latitude and longitude in degrees, shape (n, 2).
+        folds: fold of each image, shape (n,), below 63.
+        buffer_km: great-circle distance in kilometres; 0 for none.
+
+    Returns:
+        int64, shape (n,): bit f is set where fold f is near, so that the image is not trained on when f is tested.
+    """
+    near = np.zeros(len(folds), dtype=np.int64)
+    if buffer_km > 0:
+        vectors = to_sphere(positions)
+        # a chord of the unit sphere
+        reach = 2 * np.sin(min(buffer_km / (2 * EARTH_RADIUS_KM), np.pi / 2))
+        for fold in np.unique(folds):
+            others = np.flatnonzero(folds != fold)
+            distance, _ = cKDTree(vectors[folds == fold]).query(vectors[others])
+            near[others[distance <= reach]] |= 1 << int(fold)
+    return near
+
+
+def assign_folds(ids, positions, groups, count, block_degrees, seed, buffer_km=0.0):
     """Fold of each image under each cross-validation.
 
     Args:
@@ -40,9 +65,11 @@ def assign_folds(ids, positions, groups, count, block_degrees, seed):
         count: number of folds.
         block_degrees: side of a block.
         seed: of both.
+        buffer_km: under `blocked`, images no farther than this from a test image are not trained on.
 
     Returns:
-        Frame of id, random, blocked, block: fold numbers from 0, and the number of the geographic block.
+        Frame of id, random, blocked (fold numbers from 0), blocked_near (see :func:`near_folds`) and block (the
+        number of the unit that is held out as a whole).
 
     Raises:
         ValueError: fewer images or blocks than folds.
@@ -63,4 +90,5 @@ def assign_folds(ids, positions, groups, count, block_degrees, seed):
     for name, split in splits.items():
         for fold, (_, test) in enumerate(split):
             folds.loc[test, name] = fold
+    folds["blocked_near"] = near_folds(positions, folds["blocked"].to_numpy(), buffer_km)
     return folds
