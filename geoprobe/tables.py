@@ -29,9 +29,6 @@ def write_formats(frame, csv, tex, md, caption, digits=3):
         body = escaped.to_latex(index=False, column_format=formats, caption=_escape(caption), escape=False)
         path.write_text(body, encoding="utf-8")
     with replacing(md) as path:
-        text = (
-            shown.astype(str)
-            .map(lambda value: value.replace("|", "\\|"))
-            .to_markdown(index=False, disable_numparse=True)
-        )
+        cells = shown.astype(str).map(lambda value: value.replace("|", "\\|"))
+        text = cells.to_markdown(index=False, disable_numparse=True)
         path.write_text(f"{caption}\n\n{text}\n", encoding="utf-8")

@@ -167,5 +167,7 @@ def compare_families(families, joined):
         for rank, pair in enumerate(pairs):
             running = max(running, min(1.0, pair["p"] * (len(pairs) - rank)))
             pair["p_holm"] = running
-        rows += pairs
+        # back from the order of p to that of the registry
+        place = {family: index for index, family in enumerate(part["family"])}
+        rows += sorted(pairs, key=lambda pair: (place[pair["family"]], place[pair["baseline"]]))
     return pd.DataFrame(rows, columns=[*conditions, "family", "baseline", "difference", "low", "high", "p", "p_holm"])

@@ -42,11 +42,11 @@ def draw(ranking, samples):
     axes.set_yticks(range(len(ranking)), ranking["name"])
     axes.tick_params(axis="y", pad=SAMPLES * 30 + 12, length=0)
     low, high = min(0.0, ranking["lowest"].min()), max(ranking["highest"].max(), 0.1)
-    # room on the right for tier and size
-    axes.set_xlim(low - 0.05 * (high - low), high + 0.45 * (high - low))
+    # the right half is for tier and size
+    axes.set_xlim(low - 0.05 * (high - low), low + (high - low) / 0.55)
     axes.set_ylim(-0.5, len(ranking) - 0.5)
     axes.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
-    axes.set_xlabel("R² within the cluster at the last layer: mean over models (dot), lowest to highest (bar)")
+    axes.set_xlabel("R² within the cluster: mean over models, lowest to highest")
     return drawn
 
 

@@ -20,7 +20,7 @@ def draw(truth, predicted, title):
         A figure.
     """
     error = great_circle_km(truth, predicted)
-    drawn, axes = figure(PAGE, 2.7, ncols=2, subplot_kw={"projection": "mollweide"})
+    drawn, axes = figure(PAGE, 2.15, ncols=2, subplot_kw={"projection": "mollweide"})
     order = np.argsort(error)  # the largest errors on top would hide the rest: draw them first
     for panel, positions, name in zip(axes, (truth, predicted), ("True positions", "Predicted positions"), strict=True):
         draw_coastlines(panel)
@@ -35,6 +35,6 @@ def draw(truth, predicted, title):
         )
         panel.grid(lw=0.3, color="0.85", zorder=0)
         panel.tick_params(labelsize=6)
-    drawn.colorbar(shown, ax=axes, label="Great-circle error (km)", extend="max", shrink=0.75, pad=0.01)
+    drawn.colorbar(shown, ax=axes, label="Great-circle error (km)", extend="max", shrink=0.9, pad=0.01)
     drawn.suptitle(f"{title}; median error {np.median(error):,.0f} km, {len(error):,} images", size=9)
     return drawn

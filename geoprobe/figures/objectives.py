@@ -4,11 +4,12 @@ import numpy as np
 
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure
 
-CVS = {"random": "random folds", "blocked": "held-out blocks"}
+CVS = {"random": "random folds", "blocked": "held-out blocks", "buffered": "held-out blocks and a buffer"}
+MARKERS = {"random": "o", "blocked": "s", "buffered": "D"}
 
 
 def draw(families):
-    """Points with intervals, a row a family.
+    """Points with intervals, a row a family and a marker a cross-validation.
 
     Args:
         families: rows of the family summary at the last layer, cluster all, one pooling and target: family,
@@ -18,31 +19,33 @@ def draw(families):
         A figure.
     """
     order = list(dict.fromkeys(families["family"]))[::-1]
-    drawn, axes = figure(PAGE, 0.8 + 0.36 * len(order))
+    shown = [cv for cv in CVS if cv in set(families["cv"])]
+    drawn, axes = figure(PAGE, 0.9 + 0.2 * len(shown) * len(order))
+    offsets = dict(zip(shown, np.linspace(0.26, -0.26, len(shown)) if len(shown) > 1 else [0.0], strict=True))
     for y, family in enumerate(order):
         rows = families[families["family"] == family]
         colour = SUPERVISION_COLOURS[rows["supervision"].iloc[0]]
-        for cv, offset, face in (("random", 0.16, "white"), ("blocked", -0.16, colour)):
+        for cv in shown:
+            at = y + offsets[cv]
             for row in rows[(rows["cv"] == cv) & (rows["control"] == "none")].itertuples():
                 error = np.array([[row.r2 - row.low], [row.high - row.r2]]).clip(min=0)
-                axes.errorbar(row.r2, y + offset, xerr=error, fmt="o", ms=5, color=colour, mfc=face, capsize=2, lw=1)
-                axes.annotate(
-                    f"{row.r2:.2f}", (row.high, y + offset), (4, 0), textcoords="offset points", va="center", size=7
-                )
-        for row in rows[(rows["cv"] == "blocked") & (rows["control"] == "permuted")].itertuples():
-            axes.plot(row.r2, y - 0.16, marker="x", ms=4, color="0.4")
+                axes.errorbar(row.r2, at, xerr=error, fmt=MARKERS[cv], ms=4.5, color=colour, capsize=2, lw=1)
+                label = f"{row.r2:.2f}".replace("-", "−")
+                axes.annotate(label, (row.high, at), (4, 0), textcoords="offset points", va="center", size=6.5)
+            for row in rows[(rows["cv"] == cv) & (rows["control"] == "permuted")].itertuples():
+                axes.plot(row.r2, at, marker="x", ms=3.5, color="0.4")
     axes.axvline(0, color="0.7", lw=0.8, zorder=0)
     labels = families.drop_duplicates("family").set_index("family")["label"]
     axes.set_yticks(range(len(order)), [labels[name] for name in order])
     axes.set_ylim(-0.6, len(order) - 0.4)
-    axes.set_xlabel("R² of latitude and longitude at the last layer (95 % interval over geographic blocks)")
-    handles = [
-        *(axes.plot([], [], "s", color=colour, label=name)[0]
-          for name, colour in SUPERVISION_COLOURS.items() if name in set(families["supervision"])),
-        axes.plot([], [], "o", color="0.3", mfc="white", label=CVS["random"])[0],
-        axes.plot([], [], "o", color="0.3", label=CVS["blocked"])[0],
-    ]  # fmt: skip
+    # room for the last number
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.06 * (right - left))
+    axes.set_xlabel("R² of latitude and longitude at the last layer, with 95 % interval over blocks")
+    colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(families["supervision"])}
+    handles = [axes.plot([], [], "_", ms=9, mew=4, color=colour, label=name)[0] for name, colour in colours.items()]
+    handles += [axes.plot([], [], MARKERS[cv], ms=4.5, color="0.3", label=CVS[cv])[0] for cv in shown]
     if (families["control"] == "permuted").any():
-        handles.append(axes.plot([], [], "x", color="0.4", label="permuted labels, blocks")[0])
-    drawn.legend(handles=handles, ncols=len(handles), frameon=False, loc="outside upper center")
+        handles.append(axes.plot([], [], "x", ms=3.5, color="0.4", label="permuted labels")[0])
+    drawn.legend(handles=handles, ncols=3, frameon=False, loc="outside upper center")
     return drawn

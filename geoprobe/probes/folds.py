@@ -1,8 +1,8 @@
 """Cross-validation folds, assigned once a data set and shared by every model.
 
 `random` is the paper's: images of one place may stand on both sides. `blocked` holds out whole geographic
-blocks, so that a place seen in training is not asked for again; a buffer keeps images just across a block's
-edge, which may show the same ground, out of training as well.
+blocks, so that a place seen in training is not asked for again. `buffered` has the same folds and keeps images
+just across a block's edge, which may show the same ground, out of training as well.
 """
 
 import numpy as np
@@ -65,11 +65,11 @@ def assign_folds(ids, positions, groups, count, block_degrees, seed, buffer_km=0
         count: number of folds.
         block_degrees: side of a block.
         seed: of both.
-        buffer_km: under `blocked`, images no farther than this from a test image are not trained on.
+        buffer_km: under `buffered`, images no farther than this from a test image are not trained on.
 
     Returns:
-        Frame of id, random, blocked (fold numbers from 0), blocked_near (see :func:`near_folds`) and block (the
-        number of the unit that is held out as a whole).
+        Frame of id, random, blocked, buffered (fold numbers from 0), buffered_near (see :func:`near_folds`) and
+        block (the number of the unit that is held out as a whole).
 
     Raises:
         ValueError: fewer images or blocks than folds.
@@ -90,5 +90,6 @@ def assign_folds(ids, positions, groups, count, block_degrees, seed, buffer_km=0
     for name, split in splits.items():
         for fold, (_, test) in enumerate(split):
             folds.loc[test, name] = fold
-    folds["blocked_near"] = near_folds(positions, folds["blocked"].to_numpy(), buffer_km)
+    folds["buffered"] = folds["blocked"]
+    folds["buffered_near"] = near_folds(positions, folds["buffered"].to_numpy(), buffer_km)
     return folds
