@@ -5,6 +5,8 @@ import numpy as np
 from geoprobe.figures.objectives import CVS, MARKERS
 from geoprobe.figures.style import PAGE, PALETTE, figure
 
+COLOURS = PALETTE[0], PALETTE[3], PALETTE[2]
+
 
 def draw(differences, labels):
     """Points with intervals, a row a pair of families.
@@ -19,7 +21,7 @@ def draw(differences, labels):
     pairs = list(dict.fromkeys(zip(differences["family"], differences["baseline"], strict=True)))[::-1]
     shown = [cv for cv in CVS if cv in set(differences["cv"])]
     drawn, axes = figure(PAGE, 0.9 + 0.13 * len(shown) * len(pairs))
-    for cv, offset, colour in zip(shown, np.linspace(0.24, -0.24, len(shown)), PALETTE[::3], strict=False):
+    for cv, offset, colour in zip(shown, np.linspace(0.24, -0.24, len(shown)), COLOURS, strict=False):
         rows = differences[differences["cv"] == cv].set_index(["family", "baseline"])
         for y, row in [(y + offset, rows.loc[pair]) for y, pair in enumerate(pairs) if pair in rows.index]:
             error = np.array([[row["difference"] - row["low"]], [row["high"] - row["difference"]]]).clip(min=0)

@@ -4,7 +4,7 @@ import numpy as np
 
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure
 
-CVS = {"random": "random folds", "blocked": "held-out blocks", "buffered": "held-out blocks and a buffer"}
+CVS = {"random": "random folds", "blocked": "held-out blocks", "buffered": "held-out blocks + buffer"}
 MARKERS = {"random": "o", "blocked": "s", "buffered": "D"}
 
 

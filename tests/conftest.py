@@ -1,0 +1,61 @@
+"""What several tests share: a copy of the project, and the tiny run through Snakemake in it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".pytest_cache", ".ruff_cache")
+STATS = re.compile(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total ", re.MULTILINE | re.DOTALL)
+
+
+class Project:
+    """A copy of the project in a folder of its own, in which Snakemake can be run and files edited."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def snakemake(self, *arguments, config=TINY, check=True, folder=None):
+        """Run Snakemake with the tiny configuration; returns the finished process with its output as text."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        if config is not None:
+            command += ["--configfile", str(config)]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            cwd=folder or self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"snakemake {' '.join(map(str, arguments))}\n{done.stdout[-6000:]}")
+        return done
+
+    def planned(self, *arguments, **options):
+        """Rules that a dry run would run, without the target rule."""
+        output = self.snakemake("--dry-run", *arguments, **options).stdout
+        if "Nothing to be done" in output:
+            return set()
+        return {line.split()[0] for line in STATS.search(output).group(1).splitlines()} - {"all"}
+
+
+def copy_project(folder):
+    """Copy the project's own files, without what runs have made."""
+    shutil.copytree(ROOT, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A copy of the project in which the tiny configuration has been run to the end."""
+    project = copy_project(tmp_path_factory.mktemp("run") / "geoprobe")
+    project.snakemake()
+    return project

@@ -1,0 +1,222 @@
+"""What re-runs after an edit: exactly the rules that use the edited module, and what follows from them.
+
+The expectations are written out by hand. A second oracle is what the jobs themselves had imported when they
+ended, which their logs list.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from geoprobe.freshness import reached_modules
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+FOLLOWS = {
+    "build_images": {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes"}
+    | {"summarise_scores", "plot_localizability", "plot_map", "plot_contact_sheet"},
+    "train_encoder": {"extract_features"},
+    "assign_clusters": {"fit_probes", "rank_clusters", "plot_localizability", "plot_contact_sheet"},
+    "assign_folds": {"fit_probes", "summarise_scores"},
+    "extract_features": {"fit_probes"},
+    "fit_probes": {"summarise_scores", "plot_map"},
+    "summarise_scores": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
+    "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables"},
+}  # fmt: skip
+PLOTS = {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet")}
+RULES = {*FOLLOWS, *PLOTS, "write_tables"}
+IMAGES = {"build_images"}
+TRAIN = {"train_encoder"}
+EXTRACT = {"extract_features"}
+SUMMARY_READERS = {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "plot_localizability"}
+STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "summarise_scores"} | {
+    "plot_localizability", "plot_map", "plot_contact_sheet"
+}  # fmt: skip
+
+# The rules whose own code an edit changes, by module; what follows is found from FOLLOWS.
+USERS = {
+    "geoprobe": RULES,
+    "geoprobe.runtime": RULES,
+    "geoprobe.config": set(),
+    "geoprobe.freshness": set(),
+    "geoprobe.words": TRAIN | {"assign_clusters", "plot_localizability", "plot_contact_sheet"},
+    "geoprobe.geodesy": IMAGES | STORE_READERS,
+    "geoprobe.images": IMAGES | STORE_READERS,
+    "geoprobe.images.store": IMAGES | STORE_READERS,
+    "geoprobe.images.build": IMAGES,
+    "geoprobe.images.sources": IMAGES,
+    "geoprobe.images.bluemarble": IMAGES,
+    "geoprobe.images.table": IMAGES,
+    "geoprobe.images.hdf5": IMAGES,
+    "geoprobe.images.gazetteer": IMAGES,
+    "geoprobe.images.geocells": IMAGES,
+    "geoprobe.images.captions": IMAGES,
+    "geoprobe.encoders": TRAIN | EXTRACT,
+    "geoprobe.encoders.architecture": TRAIN | EXTRACT,
+    "geoprobe.encoders.augment": TRAIN,
+    "geoprobe.encoders.objectives": TRAIN,
+    "geoprobe.encoders.text": TRAIN,
+    "geoprobe.encoders.training": TRAIN,
+    "geoprobe.clusters": {"assign_clusters", "plot_localizability", "plot_contact_sheet"},
+    "geoprobe.models": EXTRACT,
+    "geoprobe.models.registry": EXTRACT,
+    "geoprobe.models.loading": EXTRACT,
+    "geoprobe.models.local": EXTRACT,
+    "geoprobe.models.towers": EXTRACT,
+    "geoprobe.features": EXTRACT,
+    "geoprobe.feature_store": EXTRACT | {"fit_probes"},
+    "geoprobe.probes": {"assign_folds", "fit_probes", "summarise_scores", "plot_map"},
+    "geoprobe.probes.folds": {"assign_folds"},
+    "geoprobe.probes.ridge": {"fit_probes"},
+    "geoprobe.probes.fit": {"fit_probes"},
+    "geoprobe.probes.labels": {"fit_probes", "summarise_scores", "plot_map"},
+    "geoprobe.probes.metrics": {"fit_probes", "summarise_scores", "plot_map"},
+    "geoprobe.analysis": {"summarise_scores", "write_tables"} | SUMMARY_READERS,
+    "geoprobe.analysis.families": {"summarise_scores", "write_tables"} | SUMMARY_READERS,
+    "geoprobe.analysis.bootstrap": {"summarise_scores"},
+    "geoprobe.analysis.summary": {"summarise_scores"},
+    "geoprobe.analysis.localizability": {"rank_clusters"},
+    "geoprobe.figures": PLOTS,
+    "geoprobe.figures.style": PLOTS,
+    "geoprobe.figures.coastlines": {"plot_map"},
+    "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"},
+    "geoprobe.figures.heatmap": {"plot_heatmap"},
+    "geoprobe.figures.layers": {"plot_layers"},
+    "geoprobe.figures.captions": {"plot_captions"},
+    "geoprobe.figures.localizability": {"plot_localizability"},
+    "geoprobe.figures.map": {"plot_map"},
+    "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
+    "geoprobe.tables": {"write_tables"},
+}
+
+
+def and_what_follows(rules):
+    """The rules and all that is made of their outputs."""
+    found, pending = set(), list(rules)
+    while pending:
+        rule = pending.pop()
+        if rule not in found:
+            found.add(rule)
+            pending += FOLLOWS.get(rule, ())
+    return found
+
+
+def module_path(folder, module):
+    base = folder.joinpath(*module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def modules_of(folder):
+    """Dotted names of all modules of the package."""
+    names = set()
+    for path in (folder / "geoprobe").rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        names.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+def planned_with(project, path, text):
+    """Rules that would run if a file had another text; the file is put back."""
+    original = path.read_text()
+    path.write_text(text)
+    try:
+        return project.planned()
+    finally:
+        path.write_text(original)
+
+
+def test_the_expectations_cover_every_module_and_rule(tiny_run):
+    assert set(USERS) == modules_of(tiny_run.folder)
+    assert {path.stem for path in (tiny_run.folder / "workflow/scripts").glob("*.py")} == RULES
+
+
+@pytest.mark.parametrize("module", USERS)
+def test_an_edited_module_re_runs_its_users_and_what_follows(tiny_run, module):
+    path = module_path(tiny_run.folder, module)
+    planned = planned_with(tiny_run, path, path.read_text() + "\nEDITED = True\n")
+    assert planned == and_what_follows(USERS[module])
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_an_edited_script_re_runs_its_rule_and_what_follows(tiny_run, rule):
+    path = tiny_run.folder / f"workflow/scripts/{rule}.py"
+    edited = path.read_text().replace('if __name__ == "__main__":', 'EDITED = True\n\nif __name__ == "__main__":')
+    assert planned_with(tiny_run, path, edited) == and_what_follows({rule})
+
+
+def test_comments_docstrings_and_layout_re_run_nothing(tiny_run):
+    originals = {path: path.read_text() for path in (tiny_run.folder / "geoprobe").rglob("*.py")}
+    try:
+        for path, text in originals.items():
+            lines = text.splitlines()
+            last = ast.parse(text).body[0].end_lineno  # the module's docstring
+            path.write_text("\n".join(['"""Another docstring."""', "", "# A comment.", *lines[last:], "", ""]))
+        assert tiny_run.planned() == set()
+    finally:
+        for path, text in originals.items():
+            path.write_text(text)
+
+
+def test_a_touch_re_runs_nothing(tiny_run):
+    for folder in ("geoprobe", "workflow", "rules", "config"):
+        for path in (tiny_run.folder / folder).rglob("*"):
+            path.touch()
+    (tiny_run.folder / "Snakefile").touch()
+    assert tiny_run.planned() == set()
+
+
+def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    shutil.copytree(tiny_run.folder, origin, ignore=shutil.ignore_patterns("results", ".snakemake"))
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "as it is"]):
+        subprocess.run([*git, *command], cwd=origin, check=True)
+    subprocess.run(["git", "clone", "--quiet", str(origin), str(clone)], check=True)
+    for name in ("results", ".snakemake"):
+        shutil.copytree(tiny_run.folder / name, clone / name)
+    assert tiny_run.planned(folder=clone) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ("probes: {ridge: {seed: 7}}", {"fit_probes", "summarise_scores"}),
+        ("probes: {ridge: {alphas: {count: 6}}}", {"fit_probes"}),
+        ("folds: {buffer_km: 100}", {"assign_folds"}),
+        ("clusters: {words: 2}", {"assign_clusters"}),
+        ("features: {batch_size: 25}", {"extract_features"}),
+        ("encoders: {training: {learning_rate: 0.002}}", {"train_encoder"}),
+        ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
+        ("analysis: {bootstrap: 60}", {"summarise_scores"}),
+        ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters"}),
+        ("figures: {dpi: 50}", PLOTS),
+    ],
+)
+def test_a_changed_option_re_runs_its_stage_and_what_follows(tiny_run, tmp_path, change, rules):
+    delta = tmp_path / "delta.yaml"
+    delta.write_text(change + "\n")
+    config = tiny_run.folder / "tests/workflow/tiny.yaml"
+    expected = and_what_follows(rules)
+    if "bluemarble-pretrain" in change:
+        expected |= {"build_images"}  # that of the pretraining images alone
+    assert tiny_run.planned("--configfile", config, delta, config=None) == expected
+
+
+def test_other_probing_images_train_nothing(tiny_run, tmp_path):
+    delta = tmp_path / "delta.yaml"
+    delta.write_text("datasets: {bluemarble: {max_sea_share: 0.4}}\n")
+    config = tiny_run.folder / "tests/workflow/tiny.yaml"
+    planned = tiny_run.planned("--configfile", config, delta, config=None)
+    assert planned == and_what_follows({"build_images"}) - {"train_encoder"}
+
+
+def test_the_digest_knows_every_module_that_a_job_had_imported(tiny_run):
+    scripts = tiny_run.folder / "workflow/scripts"
+    logs = tiny_run.folder / "results/logs"
+    for log in logs.rglob("*.log"):
+        rule = log.relative_to(logs).parts[0].removesuffix(".log")
+        imported = set(re.search(r"^modules: (.*)$", log.read_text(), re.MULTILINE).group(1).split())
+        assert imported <= set(reached_modules(scripts / f"{rule}.py", tiny_run.folder)), rule

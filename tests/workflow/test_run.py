@@ -1,0 +1,139 @@
+"""The tiny run, end to end: what it writes, that it is whole, and that a second run does nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
+FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability")
+
+
+def test_every_stage_leaves_its_files(tiny_run):
+    results = tiny_run.folder / "results"
+    for name in FIGURES:
+        for kind in ("png", "pdf"):
+            assert (results / f"figures/bluemarble/ridge/{name}.{kind}").stat().st_size > 1000
+    for model in MODELS:
+        with Image.open(results / f"figures/bluemarble/ridge/map/{model}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+    for table in ("scores", "differences", "clusters"):
+        frame = pd.read_csv(results / f"tables/{table}.csv")
+        assert len(frame) > 2
+        assert r"\begin{tabular}" in (results / f"tables/{table}.tex").read_text()
+        assert (results / f"tables/{table}.md").read_text().count("\n|") == len(frame) + 2
+
+
+def test_stores_and_tables_speak_of_the_same_images(tiny_run):
+    results = tiny_run.folder / "results"
+    with h5py.File(results / "images/bluemarble.h5") as file:
+        ids = file["ids"].asstr()[:].tolist()
+        digest = file.attrs["digest"]
+    assert pd.read_parquet(results / "clusters/bluemarble.parquet")["id"].tolist() == ids
+    assert pd.read_parquet(results / "folds/bluemarble.parquet")["id"].tolist() == ids
+    for model in MODELS:
+        with h5py.File(results / f"features/bluemarble/{model}/none.h5") as file:
+            assert file["ids"].asstr()[:].tolist() == ids
+            assert file.attrs["images_digest"] == digest
+            assert set(file) == {"ids", "vision"}
+            assert file["vision/cls/1"].shape == file["vision/mean/0"].shape == (len(ids), 16)
+
+
+def test_every_left_out_tile_is_counted(tiny_run):
+    results = tiny_run.folder / "results"
+    for dataset, tiles in (("bluemarble", 400), ("bluemarble-pretrain", 300)):
+        rejects = pd.read_parquet(results / f"images/{dataset}.rejects.parquet")
+        with h5py.File(results / f"images/{dataset}.h5") as file:
+            assert len(file["ids"]) + (rejects["reason"] == "geocell full").sum() == tiles
+            assert file.attrs["left_out"] == len(rejects)
+        assert (rejects["reason"] == "mostly sea").sum() > tiles
+
+
+def test_every_rule_leaves_a_log_that_ends_well(tiny_run):
+    logs = list((tiny_run.folder / "results/logs").rglob("*.log"))
+    assert {log.relative_to(tiny_run.folder / "results/logs").parts[0].removesuffix(".log") for log in logs} == {
+        path.stem for path in (tiny_run.folder / "workflow/scripts").glob("*.py")
+    }
+    for log in logs:
+        assert "finished after" in log.read_text().splitlines()[-1], log
+
+
+def test_provenance_is_in_every_store(tiny_run):
+    results = tiny_run.folder / "results"
+    for path in [*results.glob("images/*.h5"), *results.rglob("none.h5"), *results.glob("probes/**/ridge.h5")]:
+        with h5py.File(path) as file:
+            assert {"created", "geoprobe", "python", "versions"} <= set(file.attrs), path
+            assert "h5py" in json.loads(file.attrs["versions"])
+
+
+def test_a_second_run_does_nothing(tiny_run):
+    start = time.monotonic()
+    assert "Nothing to be done" in tiny_run.snakemake().stdout
+    print(f"second run: {time.monotonic() - start:.1f} s")
+
+
+def test_a_deleted_figure_is_redrawn_alone(tiny_run):
+    figure = tiny_run.folder / "results/figures/bluemarble/ridge/layers.png"
+    figure.unlink()
+    assert tiny_run.planned() == {"plot_layers"}
+    tiny_run.snakemake()
+    assert figure.is_file()
+    assert tiny_run.planned() == set()
+
+
+def test_the_report_is_one_file_with_every_figure(tiny_run):
+    report = tiny_run.folder / "results/report.html"
+    tiny_run.snakemake("--report", report)
+    text = report.read_text()
+    for name in FIGURES:
+        assert f"{name}.png" in text
+    assert "class-based TF-IDF" in text
+
+
+def test_results_go_where_directory_says_and_the_default_is_still_loaded(tiny_run, tmp_path):
+    planned = tiny_run.planned("--snakefile", tiny_run.folder / "Snakefile", "--directory", tmp_path, folder=tmp_path)
+    assert {"build_images", "train_encoder", "fit_probes"} <= planned
+    shutil.rmtree(tmp_path / ".snakemake", ignore_errors=True)
+
+
+def test_training_killed_in_the_middle_resumes_to_the_same_weights(tiny_run, tmp_path):
+    """SIGKILL of driver and job after a checkpoint; the rerun ends with the weights of an undisturbed run."""
+    longer = tmp_path / "longer.yaml"
+    longer.write_text("encoders: {training: {presentations: 25600}}\n")
+    target = "results/encoders/contrastive-seed1/model.safetensors"
+    command = [sys.executable, "-m", "snakemake", target, "--cores", "1", "--rerun-triggers", "mtime"]
+    command += ["--snakefile", str(tiny_run.folder / "Snakefile")]
+    command += ["--configfile", str(tiny_run.folder / "tests/workflow/tiny.yaml"), str(longer)]
+    for name in ("undisturbed", "killed"):
+        shutil.copytree(tiny_run.folder / "results/images", tmp_path / name / "results/images")
+    subprocess.run(command, cwd=tmp_path / "undisturbed", check=True, capture_output=True)
+
+    killed = tmp_path / "killed"
+    checkpoint = killed / "results/encoders/contrastive-seed1/checkpoint.pt"
+    with open(tmp_path / "killed.log", "w") as log:
+        running = subprocess.Popen(command, cwd=killed, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not checkpoint.is_file():
+            assert time.monotonic() < deadline
+            assert running.poll() is None, (tmp_path / "killed.log").read_text()
+            time.sleep(0.005)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    assert not (killed / target).exists()
+    # what a kill leaves behind is Snakemake's lock
+    subprocess.run([*command, "--unlock"], cwd=killed, check=True, capture_output=True)
+    subprocess.run(command, cwd=killed, check=True, capture_output=True)
+    assert "resumed after epoch" in (killed / "results/logs/train_encoder/contrastive-seed1.log").read_text()
+    assert (killed / target).read_bytes() == (tmp_path / "undisturbed" / target).read_bytes()
+    assert not checkpoint.exists()
