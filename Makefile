@@ -47,7 +47,8 @@ check: $(STAMP_DEV)
 	$(BIN)/codespell
 
 bench: $(STAMP_DEV)
-	PYTHONPATH=. $(BIN)/python benchmarks/demo.py
+	PYTHONPATH=. $(BIN)/python benchmarks/probes.py
+	PYTHONPATH=. $(BIN)/python benchmarks/extraction.py
 
 clean:
 	rm -rf results .snakemake

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".pytest_cache", ".ruff_cache")
+MADE = (".git", ".venv", ".snakemake", "results", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis")
+LEFT_OUT = shutil.ignore_patterns(*MADE)
 STATS = re.compile(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total ", re.MULTILINE | re.DOTALL)
 
 

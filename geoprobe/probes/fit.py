@@ -10,7 +10,7 @@ from tqdm import tqdm
 from geoprobe.feature_store import list_layers, read_features
 from geoprobe.images.store import read_positions
 from geoprobe.probes.labels import cluster_rows, control_positions, join_on_ids
-from geoprobe.probes.metrics import make_target, score_positions
+from geoprobe.probes.metrics import METRICS, make_target, score_positions
 from geoprobe.probes.ridge import fit_ridge
 from geoprobe.runtime import provenance, replacing
 
@@ -130,9 +130,9 @@ def fit_all(store, features, clusters, folds, fits_path, scores_path, names, opt
         progress.close()
         for name, value in {**names, "options": json.dumps(options), **provenance()}.items():
             file.attrs[name] = value
-    frame = pd.DataFrame(table)
-    first = [*names, *KEYS, "fold", "n_train", "n_test", "alpha", "alpha_at_border"]
-    frame = frame[first + [name for name in frame if name not in first]]
+    # reindexed: where nothing could be fitted, no score has named the columns
+    keys = [*names, *KEYS, "fold", "n_train", "n_test", "alpha", "alpha_at_border"]
+    frame = pd.DataFrame(table).reindex(columns=[*keys, *METRICS, "reason"])
     frame["alpha_at_border"] = frame["alpha_at_border"].astype("boolean")
     frame.attrs = {**provenance(), "options": json.dumps(options)}
     with replacing(scores_path) as temporary:

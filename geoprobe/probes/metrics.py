@@ -9,7 +9,12 @@ from geoprobe.geodesy import from_sphere, great_circle_km, to_sphere, wrap_longi
 WITHIN_KM = (1, 25, 200, 750, 2500)
 GEOSCORE_KM = 1492.7  # decay of GeoScore = 5000 exp(-d / 1492.7) (OSV-5M, Astruc et al. 2024)
 
-TARGETS = ("degrees", "sphere")
+METRICS = (
+    *("r2", "r2_latitude", "r2_longitude", "rmse_degrees", "mae_degrees"),
+    *("spearman_latitude", "spearman_longitude", "median_km"),
+    *(f"within_{limit}km" for limit in WITHIN_KM),
+    "geoscore",
+)
 
 
 def make_target(positions, target):

@@ -39,12 +39,12 @@ def fit_ridge(features, targets, alphas):
     x, y = x - x_mean, y - y_mean
     left, squares, right = _decompose(x)
     projected = left.T @ y
-    errors = np.empty((len(alphas), y.shape[1]))
-    for index, alpha in enumerate(alphas):
-        shrink = squares / (squares + alpha)
-        residual = y - left @ (shrink[:, None] * projected)
-        leverage = (left**2) @ shrink + 1 / n
-        errors[index] = ((residual / (1 - leverage)[:, None]) ** 2).mean(axis=0)
+    # all penalties and targets in two products: (n, alphas) and (n, alphas, columns)
+    shrink = squares[:, None] / (squares[:, None] + alphas)
+    leverage = left**2 @ shrink + 1 / n
+    fitted = left @ (shrink[:, :, None] * projected[:, None, :]).reshape(len(squares), len(alphas) * y.shape[1])
+    residual = y[:, None, :] - fitted.reshape(n, len(alphas), y.shape[1])
+    errors = ((residual / (1 - leverage)[:, :, None]) ** 2).mean(axis=0)
     fits, first = [], 0
     for target in targets:
         columns = slice(first, first + target.shape[1])

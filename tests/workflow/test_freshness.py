@@ -26,12 +26,21 @@ FOLLOWS = {
     "summarise_scores": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables"},
 }  # fmt: skip
-PLOTS = {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet")}
+PLOTS = {
+    f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet")
+}
 RULES = {*FOLLOWS, *PLOTS, "write_tables"}
 IMAGES = {"build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
-SUMMARY_READERS = {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "plot_localizability"}
+SUMMARY_READERS = {
+    "rank_clusters",
+    "plot_objectives",
+    "plot_heatmap",
+    "plot_layers",
+    "plot_captions",
+    "plot_localizability",
+}
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "summarise_scores"} | {
     "plot_localizability", "plot_map", "plot_contact_sheet"
 }  # fmt: skip
