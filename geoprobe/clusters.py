@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
-from geoprobe.words import WORD
+from geoprobe.words import WORD, split_words
 
 COLOUR_BINS = 4  # a channel: 64 joint bins
 TEXTURE_BINS = 8
@@ -90,17 +90,17 @@ def name_clusters(captions, clusters, words):
     Returns:
         Names by cluster number; without captions, or for a cluster whose captions have no word, "cluster <k>".
 
-    Class-based TF-IDF, tf(word, cluster) * log(1 + A / f(word)) with A the mean number of words a cluster
-    (Grootendorst 2022, BERTopic, equation 2).
+    English stop words ("a", "in") are left out. Class-based TF-IDF, tf(word, cluster) * log(1 + A / f(word)) with A
+    the mean number of words a cluster (Grootendorst 2022, BERTopic, equation 2).
     """
     count = int(clusters.max()) + 1
     names = [f"cluster {number}" for number in range(count)]
     texts = (
         [" ".join(np.asarray(captions)[clusters == number]) for number in range(count)] if captions is not None else []
     )
-    if not any(WORD.search(text) for text in texts):
+    if not any(set(split_words(text)) - ENGLISH_STOP_WORDS for text in texts):
         return names
-    vectorizer = CountVectorizer(token_pattern=WORD.pattern)
+    vectorizer = CountVectorizer(token_pattern=WORD.pattern, stop_words="english")
     frequency = vectorizer.fit_transform(texts).toarray()
     weight = frequency * np.log1p(frequency.sum(axis=1).mean() / frequency.sum(axis=0))
     vocabulary = vectorizer.get_feature_names_out()

@@ -247,9 +247,17 @@ rule figures:
                 rules.plot_objectives.output.png,
                 rules.plot_heatmap.output.png,
                 rules.plot_layers.output.png,
-                rules.plot_captions.output.png,
                 rules.plot_localizability.output.png,
             ],
             dataset=RUN["datasets"],
             probe=RUN["probes"],
+        ),
+        # a single model has nothing to differ from
+        branch(
+            len(RUN["models"]) > 1,
+            then=expand(
+                rules.plot_captions.output.png,
+                dataset=RUN["datasets"],
+                probe=RUN["probes"],
+            ),
         ),

@@ -21,9 +21,12 @@ def write(families, differences, ranking, headline, paths):
         paths: table name to its csv, tex and md paths.
     """
     scores = last_layer(select(read_summary(families), cluster="all", **headline))
+    pairs = read_summary(differences)
+    if not pairs.empty:  # a single model has nothing to differ from
+        pairs = select(pairs, **headline)
     tables = {
         "scores": scores[[*COLUMNS, "r2_folds", "median_km", "images", "blocks", "seeds"]],
-        "differences": select(read_summary(differences), **headline).drop(columns=list(headline)),
+        "differences": pairs.drop(columns=list(headline)),
         "clusters": pd.read_csv(ranking),
     }
     for name, files in paths.items():

@@ -1,0 +1,72 @@
+"""A user's own photos: a table of JPEG files, end to end to a figure."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+TOWNS = {"Paris": (48.85, 2.35), "Nairobi": (-1.29, 36.82), "Lima": (-12.05, -77.04), "Perth": (-31.95, 115.86)}
+COLOURS = (220, 40, 40), (40, 220, 40), (40, 40, 220), (220, 220, 220)
+DAMAGED = 2
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A table of photos about four towns in four colours, two of whose files are no images."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(80):
+        town = list(TOWNS)[number % 4]
+        pixels = np.full((40, 60, 3), COLOURS[number % 4]) + generator.normal(0, 20, (40, 60, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{number}.jpg", quality=90)
+        latitude, longitude = np.array(TOWNS[town]) + generator.normal(0, 2, 2)
+        rows.append(
+            {"path": f"{number}.jpg", "latitude": latitude, "longitude": longitude, "title": f"a street in {town}"}
+        )
+    for number in range(DAMAGED):
+        (tmp_path / f"{number}.jpg").write_text("not a photo")
+    pd.DataFrame(rows).to_csv(tmp_path / "photos.csv", index=False)
+    return tmp_path / "photos.csv"
+
+
+def test_own_photos_reach_the_figures(tiny_run, tmp_path, photos):
+    mine = {
+        "run": {"datasets": ["my-photos"], "models": ["random"]},
+        "datasets": {
+            "my-photos": {
+                "source": "table",
+                "path": str(photos),
+                "captions": ["title"],
+                "balance": {"minimum": 2, "maximum": 50, "seed": 1},
+                "caption_sets": ["places"],
+            }
+        },
+        "clusters": {"count": 2, "captions": "title"},
+    }
+    delta = tmp_path / "mine.yaml"
+    delta.write_text(yaml.safe_dump(mine))
+    tiny_run.snakemake(
+        "--snakefile",
+        tiny_run.folder / "Snakefile",
+        "--configfile",
+        tiny_run.folder / "tests/workflow/tiny.yaml",
+        delta,
+        config=None,
+        folder=tmp_path,
+    )
+    results = tmp_path / "results"
+    for name in ("objectives", "heatmap", "localizability"):
+        assert (results / f"figures/my-photos/ridge/{name}.png").is_file()
+    rejects = pd.read_parquet(results / "images/my-photos.rejects.parquet")
+    assert rejects["id"].tolist() == [f"{number}.jpg" for number in range(DAMAGED)]
+    assert set(rejects["reason"]) == {"not an image: UnidentifiedImageError"}
+    scores = pd.read_csv(results / "tables/scores.csv")
+    scores = scores[scores["cv"] == "random"].set_index("control")["r2"]
+    assert scores["none"] > 0.1 > 0.03 > scores["permuted"]
+    names = pd.read_csv(results / "clusters/my-photos.csv")["name"]
+    assert names.str.contains("|".join(TOWNS), case=False).any()
+    assert not names.str.contains(r"\b(?:a|in)\b").any()
+    assert pd.read_csv(results / "clusters/my-photos.csv")["images"].sum() == 80 - DAMAGED
