@@ -25,8 +25,8 @@ def module_file(name, root):
     return None
 
 
-def imported_modules(tree):
-    """Dotted names in a syntax tree that may be package modules.
+def imported_modules(tree, package=""):
+    """Dotted names in a syntax tree that may be package modules; `package` is where relative imports start.
 
     Import statements anywhere in the file count, and so do strings that spell a module's dotted name, as a
     table of modules to be loaded by name holds.
@@ -35,9 +35,11 @@ def imported_modules(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(filter(None, [start, node.module]))
+            names.add(module)
+            names.update(f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
             names.add(node.value)
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
@@ -45,7 +47,7 @@ def imported_modules(tree):
 
 
 @functools.cache
-def _parse(path, stamp):
+def _parse(path, package, stamp):
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -56,12 +58,14 @@ def _parse(path, stamp):
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return ast.dump(tree), frozenset(imported_modules(tree))
+    return ast.dump(tree), frozenset(imported_modules(tree, package))
 
 
-def parse(path):
+def parse(path, root=ROOT):
     """Syntax tree of a file as text, without docstrings, and the package modules it names."""
-    return _parse(path, path.stat().st_mtime_ns)
+    inside = path.is_relative_to(root / PACKAGE)
+    package = ".".join(path.parent.relative_to(root).parts) if inside else ""
+    return _parse(path, package, path.stat().st_mtime_ns)
 
 
 def reached_modules(script, root=ROOT):
@@ -72,7 +76,7 @@ def reached_modules(script, root=ROOT):
     """
     found, pending = {}, [script]
     while pending:
-        for name in parse(pending.pop())[1]:
+        for name in parse(pending.pop(), root)[1]:
             path = module_file(name, root)
             if path is not None and name not in found:
                 found[name] = path
@@ -82,7 +86,7 @@ def reached_modules(script, root=ROOT):
 
 def digest_script(script, root=ROOT):
     """SHA-256, 16 digits, of the code of a script and of the package modules that it reaches."""
-    digest = hashlib.sha256(parse(Path(script))[0].encode())
+    digest = hashlib.sha256(parse(Path(script), root)[0].encode())
     for name, path in sorted(reached_modules(Path(script), root).items()):
-        digest.update(f"\n{name}\n{parse(path)[0]}".encode())
+        digest.update(f"\n{name}\n{parse(path, root)[0]}".encode())
     return digest.hexdigest()[:16]

@@ -103,7 +103,9 @@ def from_sphere(vectors):
 
 def wrap_longitude(longitude):
     """Longitude in degrees brought into [-180, 180)."""
-    return (np.asarray(longitude, dtype=np.float64) + 180.0) % 360.0 - 180.0
+    wrapped = (np.asarray(longitude, dtype=np.float64) + 180.0) % 360.0 - 180.0
+    # just below -180 the remainder rounds up to 360
+    return np.where(wrapped >= 180.0, -180.0, wrapped)
 
 
 def draw_on_sphere(count, generator):

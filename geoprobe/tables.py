@@ -2,7 +2,13 @@
 
 from geoprobe.runtime import replacing
 
-ESCAPES = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "−": "$-$", "²": "$^2$"}
+ESCAPES = {letter: f"\\{letter}" for letter in "_%&#${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "²": "$^2$",
+}
 
 
 def _escape(text):

@@ -5,6 +5,8 @@ import pandas as pd
 
 from geoprobe.analysis.families import last_layer
 
+NOT_FITTED = "not fitted"
+
 
 def tier_of(r2, thresholds, tiers):
     """Name of the tier that an R2 falls into: tier k from threshold k - 1 (inclusive) to threshold k.
@@ -13,7 +15,12 @@ def tier_of(r2, thresholds, tiers):
         r2: a number.
         thresholds: rising, one fewer than tiers.
         tiers: names from least to most localizable.
+
+    Returns:
+        A name; "not fitted" for what is not a number.
     """
+    if np.isnan(r2):
+        return NOT_FITTED
     return tiers[int(np.searchsorted(thresholds, r2, side="right"))]
 
 

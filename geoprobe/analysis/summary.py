@@ -16,6 +16,8 @@ from geoprobe.images.store import read_positions
 from geoprobe.probes.labels import control_positions, join_on_ids
 from geoprobe.probes.metrics import make_target, r2, to_positions
 
+NUMBERS = ("r2", "low", "high", "r2_latitude", "r2_longitude", "r2_folds", "median_km")
+
 
 def summarise_model(store, folds, scores, fits, seed, resamples, bootstrap_seed):
     """Summarise one probe of one model.
@@ -51,30 +53,29 @@ def summarise_model(store, folds, scores, fits, seed, resamples, bootstrap_seed)
             tested = np.isfinite(predicted).all(axis=1)
             truth, predicted = truth[tested], predicted[tested]
             numbers, index = np.unique(block[images[tested]], return_inverse=True)
+            if not len(numbers):  # nothing could be fitted; the probe table states the reason
+                samples[key] = np.full(resamples, np.nan)
+                rows.append({**where, "images": 0, "blocks": 0, **dict.fromkeys(NUMBERS, np.nan)})
+                continue
             # one draw a number of blocks: every model is resampled alike
             if len(numbers) not in weights:
                 weights[len(numbers)] = draw_weights(len(numbers), resamples, bootstrap_seed)
             target = make_target(truth, where["target"])
-            samples[key] = r2_of_sums(block_sums(target, predicted, index, len(numbers)), weights[len(numbers)]).mean(
-                axis=1
-            )
+            sums = block_sums(target, predicted, index, len(numbers))
+            samples[key] = r2_of_sums(sums, weights[len(numbers)]).mean(axis=1)
             at = to_positions(predicted, where["target"])
             axes = r2(truth, predicted if where["target"] == "degrees" else at)
             low, high = interval(samples[key])
-            rows.append(
-                {
-                    **where,
-                    "images": int(tested.sum()),
-                    "blocks": len(numbers),
-                    "r2": float(r2(target, predicted).mean()),
-                    "low": low,
-                    "high": high,
-                    "r2_latitude": float(axes[0]),
-                    "r2_longitude": float(axes[1]),
-                    "r2_folds": float(part["r2"].mean()),
-                    "median_km": float(np.median(great_circle_km(truth, at))),
-                }
+            values = (
+                float(r2(target, predicted).mean()),
+                low,
+                high,
+                *map(float, axes),
+                float(part["r2"].mean()),
+                float(np.median(great_circle_km(truth, at))),
             )
+            sizes = {"images": int(tested.sum()), "blocks": len(numbers)}
+            rows.append({**where, **sizes, **dict(zip(NUMBERS, values, strict=True))})
     return pd.DataFrame(rows), samples
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 RESOLUTION = "c"  # crude: a world map a page wide shows no more
+COASTS = (1, 5)  # the sea's coast, and Antarctica's ice front; lakes and islands in them are 2 to 4
 SMALLEST_KM2 = 2000.0
 
 
@@ -22,7 +23,7 @@ def load_coastlines():
     lines = []
     for entry in (folder / f"gshhsmeta_{RESOLUTION}.dat").read_text().splitlines():
         kind, area, points, _, _, start, _, _ = entry.split()
-        if int(kind) != 1 or float(area) < SMALLEST_KM2:  # 1 is a coast of the sea; lakes and islands in them follow
+        if int(kind) not in COASTS or float(area) < SMALLEST_KM2:
             continue
         line = np.frombuffer(data, dtype="<f4", count=2 * int(points), offset=int(start)).reshape(-1, 2).astype(float)
         line[:, 0] = (line[:, 0] + 180) % 360 - 180

@@ -66,8 +66,11 @@ def r2_limits(values):
 
 
 def family_styles(families):
-    """Colour and marker of each family, by name, in the order given."""
+    """Colour and marker of each family, by name, in the order given; 64 differ from each other."""
     return {
-        name: {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+        name: {
+            "color": PALETTE[index % len(PALETTE)],
+            "marker": MARKERS[(index + index // len(PALETTE)) % len(MARKERS)],
+        }
         for index, name in enumerate(dict.fromkeys(families))
     }

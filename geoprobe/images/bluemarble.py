@@ -22,6 +22,7 @@ ATTRIBUTION = "NASA Blue Marble Next Generation; land-sea mask from GSHHG (LGPL-
 # Land-sea mask of 5 arc minutes (about 9 km), as fine as the picture; 0 sea, 1 land, 2 lake.
 MASK_FILE, MASK_SHAPE = "lsmask_5min_f.bin", (2160, 4320)
 SEA_PROBES = 8  # the sea's share of a tile is read off a grid of 8 x 8 points
+REACH_PROBES = 33  # whether a tile reaches into the other part is read off a grid of 33 x 33 points, corners included
 SUPERSAMPLING = 3  # a tile pixel is the mean of 3 x 3 samples: near the poles the picture's pixels are narrower
 CANDIDATES = 4096  # positions drawn at a time
 PARTS = ("pretrain", "probe")
@@ -74,10 +75,16 @@ def part_of(positions, block_degrees, probe_share, seed):
 
 def crosses_parts(positions, tile_km, block_degrees, probe_share, seed):
     """Which tiles reach into a block of the other part, shape (n,) of bool: their pixels would be seen twice."""
-    edge = azimuthal_positions(positions, *_tile_offsets(5, tile_km * 1.25))
     own = part_of(positions, block_degrees, probe_share, seed)
-    reached = part_of(edge.reshape(-1, 2), block_degrees, probe_share, seed).reshape(len(positions), -1)
-    return (reached != own[:, None]).any(axis=1)
+    # a little more than the tile, so that its outermost points are its corners
+    offsets = _tile_offsets(REACH_PROBES, tile_km * REACH_PROBES / (REACH_PROBES - 1))
+    crosses = np.zeros(len(positions), dtype=bool)
+    for start in range(0, len(positions), 512):
+        some = slice(start, start + 512)
+        points = azimuthal_positions(positions[some], *offsets)
+        reached = part_of(points.reshape(-1, 2), block_degrees, probe_share, seed).reshape(points.shape[:2])
+        crosses[some] = (reached != own[some, None]).any(axis=1)
+    return crosses
 
 
 def check(options):
@@ -106,8 +113,11 @@ def list_images(options):
         frame = pd.DataFrame(positions, columns=["latitude", "longitude"])
         frame["sea_share"] = sea_share(positions, tile_km)
         frame["reason"] = ""
-        frame.loc[crosses_parts(positions, tile_km, *split), "reason"] = "reaches into a block of the other part"
-        frame.loc[frame["sea_share"] > options["max_sea_share"], "reason"] = "mostly sea"
+        sea = (frame["sea_share"] > options["max_sea_share"]).to_numpy()
+        frame.loc[sea, "reason"] = "mostly sea"
+        crosses = np.zeros(len(frame), dtype=bool)
+        crosses[~sea] = crosses_parts(positions[~sea], tile_km, *split)
+        frame.loc[crosses, "reason"] = "reaches into a block of the other part"
         land = frame["reason"] == ""
         # draws beyond the last wanted tile were never looked at
         needed = options["tiles"] - found

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 
 import h5py
 import numpy as np
@@ -29,29 +30,33 @@ def write_store(path, encoded, columns, captions, attributes):
         ValueError: coordinates are not degrees, ids repeat, or the lengths differ.
     """
     count = len(columns["ids"])
-    check_positions(np.column_stack([columns["latitudes"], columns["longitudes"]]), origin=str(path))
+    texts = {name: columns[name] for name in TEXTS}
+    texts |= {f"captions/{name}": values for name, values in captions.items()}
+    for name, values in {**texts, **{name: columns[name] for name in NUMBERS}}.items():
+        if len(values) != count:
+            raise ValueError(f"{path}: {len(values)} {name} for {count} ids; the columns differ in length")
     if len(set(columns["ids"])) != count:
         raise ValueError(f"{path}: ids repeat; each image needs an id of its own")
+    check_positions(np.column_stack([columns["latitudes"], columns["longitudes"]]), origin=str(path))
     digest = hashlib.sha256()
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         images = file.create_dataset("images", (count,), dtype=h5py.vlen_dtype(np.uint8))
         written = 0
         for row, data in enumerate(encoded):
+            written = row + 1
+            if written > count:
+                break
             images[row] = np.frombuffer(data, dtype=np.uint8)
             digest.update(hashlib.sha256(data).digest())
-            written = row + 1
         if written != count:
-            raise ValueError(f"{path}: {written} images for {count} rows")
+            raise ValueError(f"{path}: {'more' if written > count else written} images for {count} rows")
         for name, dtype in NUMBERS.items():
             file[name] = np.asarray(columns[name], dtype=dtype)
             digest.update(file[name][:].tobytes())
-        texts = {name: columns[name] for name in TEXTS}
-        texts |= {f"captions/{name}": values for name, values in captions.items()}
-        for name, values in texts.items():
-            if len(values) != count:
-                raise ValueError(f"{path}: {len(values)} {name} for {count} images")
+        for name, values in sorted(texts.items()):
             file.create_dataset(name, data=np.asarray(values, dtype=object), dtype=h5py.string_dtype())
-            digest.update("\0".join(values).encode())
+            # JSON, so that neither a name nor the end of a value can be taken for another
+            digest.update(json.dumps([name, list(values)]).encode())
         for name, value in {**attributes, **provenance(), "digest": digest.hexdigest()}.items():
             file.attrs[name] = value
 

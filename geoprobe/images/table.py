@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from geoprobe.geodesy import check_positions
 
@@ -20,6 +20,14 @@ def _columns(path):
         return pyarrow.parquet.read_schema(path).names
     with open(path, newline="", encoding="utf-8-sig") as file:
         return next(csv.reader(file), [])
+
+
+def _read(path):
+    """All columns as text, a gap as "": what a table calls 01 or NA is a name, not a number or a gap."""
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+        return table.astype(object).where(table.notna(), "").astype(str)
+    return pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
 
 
 def check(options):
@@ -42,24 +50,26 @@ def check(options):
 def list_images(options):
     """Rows of the table; a row without usable coordinates is a reject, and a table of only such rows an error."""
     path = Path(options["path"])
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, encoding="utf-8-sig")
+    table = _read(path)
     rows = pd.DataFrame(
         {
-            "id": (table["id"] if "id" in table else table["path"]).astype(str),
+            "id": table["id"].where(table["id"] != "", table["path"]) if "id" in table else table["path"],
             "latitude": pd.to_numeric(table["latitude"], errors="coerce"),
             "longitude": pd.to_numeric(table["longitude"], errors="coerce"),
-            "path": table["path"].astype(str),
+            "path": table["path"],
         }
     )
-    rows["group"] = table["group"].astype(str) if "group" in table else rows["id"]
+    # an image without a group is one of its own
+    rows["group"] = table["group"].where(table["group"] != "", rows["id"]) if "group" in table else rows["id"]
     for name in options.get("captions", []):
-        rows[f"caption:{name}"] = table[name].fillna("").astype(str)
+        rows[f"caption:{name}"] = table[name]
     reason = pd.Series("", index=rows.index)
     reason[(rows["latitude"] == 0) & (rows["longitude"] == 0)] = "coordinates are (0, 0)"
     reason[rows["longitude"].abs() > 180] = "longitude outside [-180, 180]"
     reason[rows["latitude"].abs() > 90] = "latitude outside [-90, 90]"
     reason[rows["latitude"].isna() | rows["longitude"].isna()] = "no coordinates"
     reason[rows["id"].duplicated()] = "id given twice"
+    reason[rows["path"] == ""] = "no path"
     rejects = rows.loc[reason != "", ["id", "latitude", "longitude"]].assign(reason=reason[reason != ""])
     rows = rows[reason == ""].reset_index(drop=True)
     if rows.empty:
@@ -83,7 +93,7 @@ def load_images(rows, options):
         try:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # a decoder may raise anything on a damaged file, and the reject says what
             yield None, f"not an image: {type(error).__name__}"
             continue
         yield data, ""

@@ -27,8 +27,8 @@ def read_registry(path):
         if header != COLUMNS:
             raise ValueError(f"{path}: the columns are {', '.join(header)}; they must be {', '.join(COLUMNS)}")
         rows = {}
-        for line, row in enumerate(reader, start=2):
-            where = f"{path}, line {line}"
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():
                 raise ValueError(f"{where}: {COLUMNS[-1]} must be the last of {len(COLUMNS)} fields parted by tabs")
             if row["model"] in rows:

@@ -46,7 +46,7 @@ def make_store(path, order=None, seed=0, count=COUNT):
         "ids": names,
         "latitudes": np.linspace(-80, 80, count)[order],
         "longitudes": np.linspace(-170, 170, count)[order],
-        **{name: names for name in ("geocells", "countries", "groups")},
+        **dict.fromkeys(("geocells", "countries", "groups"), names),
     }
     write_store(path, [png(pixels[index]) for index in order], columns, {}, {"source": "test"})
     return path
@@ -103,6 +103,10 @@ class Killed(Exception):
     pass
 
 
+def stop(*_):
+    raise Killed
+
+
 @pytest.fixture
 def killed(monkeypatch, made):
     """Extract, and raise at forward pass number `passes`; the number of images seen by each pass is kept."""
@@ -134,8 +138,7 @@ def partial_of(output):
 
 
 def test_features_are_timms_own_intermediates_pooled(made, undisturbed):
-    store, row = made
-    model = load_model(row)
+    model = load_model(made[1])
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 16, 16, 3), dtype=np.uint8)
     images = torch.stack([model.preprocess(Image.fromarray(image)) for image in pixels])
     with torch.inference_mode():
@@ -213,10 +216,11 @@ def test_a_job_stopped_after_its_last_chunk_finishes_without_another_forward_pas
     made, undisturbed, tmp_path, killed, monkeypatch
 ):
     output = tmp_path / "f.h5"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         # the disk is full, the user presses Ctrl-C, ... while the attributes are written
-        patch.setattr(features, "provenance", lambda: (_ for _ in ()).throw(Killed))
-        extract(made, output)
+        patch.setattr(features, "provenance", stop)
+        with pytest.raises(Killed):
+            extract(made, output)
     assert not output.exists()
     assert killed(output, None) == []
     assert_same(output, undisturbed)
@@ -224,9 +228,10 @@ def test_a_job_stopped_after_its_last_chunk_finishes_without_another_forward_pas
 
 def test_a_job_stopped_before_its_file_is_renamed_finishes(made, undisturbed, tmp_path, monkeypatch):
     output = tmp_path / "f.h5"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(Killed))
-        extract(made, output)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        with pytest.raises(Killed):
+            extract(made, output)
     assert not output.exists()
     extract(made, output)
     assert_same(output, undisturbed)
@@ -330,7 +335,9 @@ def test_the_store_says_how_it_was_made(made, undisturbed):
 
 
 def test_features_are_stored_as_float32(undisturbed):
-    assert all(values.dtype == np.float32 and values.shape == (COUNT, WIDTH) for values in read_all(undisturbed).values())
+    assert all(
+        values.dtype == np.float32 and values.shape == (COUNT, WIDTH) for values in read_all(undisturbed).values()
+    )
 
 
 def test_a_process_killed_by_the_kernel_at_any_moment_resumes_to_the_same_features(made, tmp_path, capsys):

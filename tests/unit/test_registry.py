@@ -68,7 +68,7 @@ def test_an_empty_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        ({"loader": "locall"}, 'line 3: loader is "locall"; allowed: local. Did you mean "local"?'),
+        ({"loader": "lcal"}, 'line 3: loader is "lcal"; allowed: local. Did you mean "local"?'),
         (
             {"supervision": "vision-langauge"},
             'line 3: supervision is "vision-langauge"; allowed: vision-only, vision-language, multimodal. '

@@ -87,7 +87,7 @@ def test_a_depth_that_no_stack_has_is_refused_with_the_depth():
 
 def test_two_towers_of_one_depth_are_refused_and_both_are_named():
     both = nn.ModuleDict({"vision": vit("plain"), "text": encoder_stack()})
-    with pytest.raises(ValueError, match="found vision.blocks, text.layers") as error:
+    with pytest.raises(ValueError, match=r"found vision\.blocks, text\.layers") as error:
         find_blocks(both, depth=3)
     assert "pass that tower alone" in str(error.value)
     assert find_blocks(both["text"], depth=3)[0] == "layers"

@@ -1,5 +1,6 @@
 """Training: the same budget for all objectives, the same weights after any interruption."""
 
+import itertools
 import json
 import shutil
 
@@ -72,6 +73,10 @@ def same_training(a, b):
 
 class Interrupted(Exception):
     pass
+
+
+def give_up(*_):
+    raise Interrupted
 
 
 def stop_at(monkeypatch, stop):
@@ -149,6 +154,22 @@ def test_every_objective_sees_the_same_number_of_images_within_one_batch(tmp_pat
     assert max(seen.values()) - min(seen.values()) <= BUDGET["batch_size"]
 
 
+def test_an_epoch_takes_an_image_at_most_once_and_each_epoch_has_an_order_of_its_own(tmp_path, monkeypatch):
+    images, batches = torch.arange(28, dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 16, 16), []
+    normalise = training.normalise
+
+    def recorded(pixels):
+        batches.append(pixels[:, 0, 0, 0].tolist())
+        return normalise(pixels)
+
+    monkeypatch.setattr(training, "normalise", recorded)
+    train(tmp_path, images=images)
+    epochs = [list(itertools.chain(*batches[first : first + 3])) for first in (0, 3, 6)]
+    assert [len(set(epoch)) for epoch in epochs] == [24, 24, 24]
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert len(set().union(*epochs)) == 28
+
+
 def test_random_is_given_no_image(undisturbed):
     assert read_config(undisturbed["random"])["presentations"] == 0
     assert len(pd.read_csv(undisturbed["random"] / "history.csv")) == 0
@@ -202,7 +223,7 @@ def test_a_resumed_training_takes_only_the_steps_of_the_epochs_that_were_not_who
 
 def test_a_training_stopped_after_its_last_step_does_not_train_again(undisturbed, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_encoder", lambda *_: (_ for _ in ()).throw(Interrupted))
+        patch.setattr(training, "save_encoder", give_up)
         with pytest.raises(Interrupted):
             train(tmp_path)
     taken = stop_at(monkeypatch, None)
@@ -247,9 +268,7 @@ def test_the_loss_falls_on_something_that_can_be_learned(tmp_path, name):
         images = torch.randint(0, 256, (32, 3, 1, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         images = images.repeat(1, 1, 16, 16)
     budget = {**BUDGET, "presentations": 1500, "batch_size": 16, "learning_rate": 0.005, "crop": 0.8, "colour": 0.0}
-    train_encoder(
-        tmp_path, images, words if name == "text" else None, OBJECTIVES[name], ARCHITECTURE, budget, seed=1
-    )
+    train_encoder(tmp_path, images, words if name == "text" else None, OBJECTIVES[name], ARCHITECTURE, budget, seed=1)
     history = pd.read_csv(tmp_path / "history.csv")["loss"]
     assert history.iloc[-1] < 0.85 * history.iloc[0]
 

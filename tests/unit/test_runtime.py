@@ -1,0 +1,300 @@
+"""What every job does alike: its log, its provenance, and outputs that are whole or absent."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+
+import geoprobe
+from geoprobe.runtime import provenance, replacing, timestamp, use_checkout, write_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Job:
+    """A Python process whose body ran within rule_log."""
+
+    def __init__(self, folder, body, before="", after=""):
+        self.log_path = folder / "logs" / "deep" / "job.log"
+        lines = [
+            "import logging, sys, warnings",
+            "from geoprobe.runtime import rule_log",
+            before,
+            f"with rule_log({str(self.log_path)!r}):",
+            textwrap.indent(textwrap.dedent(body).strip(), "    "),
+            after,
+        ]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default", "PYTHONUTF8": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(lines)], env=environment, cwd=folder, capture_output=True
+        )
+        # bytes, as text would turn carriage returns into line breaks
+        self.status, self.out, self.err = done.returncode, done.stdout.decode(), done.stderr.decode()
+        self.log = self.log_path.read_text(encoding="utf-8")
+        self.lines = self.log.splitlines()
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    body = """
+        print("printed ü")
+        sys.stderr.write("to stderr\\n")
+        logging.getLogger("some.library").warning("logged")
+        warnings.warn("warned", UserWarning)
+        print("10 %\\r20 %\\r30 %", file=sys.stderr)
+        import geoprobe.words
+    """
+    return Job(tmp_path_factory.mktemp("good"), body, after="print('afterwards')")
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    body = """
+        def inner():
+            raise ValueError("photos.csv, row 3: no good. Mend it.")
+        print("so far")
+        inner()
+    """
+    return Job(tmp_path_factory.mktemp("failed"), body, after="print('never')")
+
+
+# the log of a job that ends well
+
+
+@pytest.mark.parametrize("text", ["printed ü", "to stderr", "logged", "UserWarning: warned"])
+def test_what_a_job_prints_logs_and_warns_is_in_its_log(good, text):
+    assert text in good.log
+
+
+def test_what_a_job_prints_still_reaches_the_terminal(good):
+    assert good.status == 0
+    assert "printed ü\n" in good.out
+    assert "to stderr\n" in good.err
+
+
+def test_a_progress_bars_steps_are_lines_of_the_log_and_not_of_the_terminal(good):
+    assert {"10 %", "20 %", "30 %"} <= set(good.lines)
+    assert "10 %\r20 %\r30 %" in good.err
+
+
+def test_the_log_opens_with_time_and_machine_and_ends_with_the_duration(good):
+    assert good.lines[0].startswith("started ")
+    assert f"Python {sys.version.split()[0]}" in good.lines[0]
+    assert good.lines[-1].startswith("finished after ")
+
+
+def test_the_log_lists_the_modules_of_the_package_that_were_used(good):
+    (line,) = [line for line in good.lines if line.startswith("modules: ")]
+    assert set(line.removeprefix("modules: ").split()) == {"geoprobe", "geoprobe.runtime", "geoprobe.words"}
+
+
+def test_what_is_printed_after_the_job_is_not_in_its_log(good):
+    assert "afterwards" in good.out
+    assert "afterwards" not in good.log
+
+
+def test_a_quiet_job_has_a_log_that_is_not_empty(tmp_path):
+    assert Job(tmp_path, "pass").lines[-1].startswith("finished after ")
+
+
+def test_an_earlier_log_is_replaced(tmp_path):
+    first = Job(tmp_path, "print('the first')")
+    second = Job(tmp_path, "print('the second')")
+    assert "the first" in first.log
+    assert "the first" not in second.log
+
+
+def test_lines_are_in_the_log_as_soon_as_they_are_printed(tmp_path):
+    body = """
+        print("early")
+        with open("logs/deep/job.log", encoding="utf-8") as log:
+            assert "early" in log.read()
+    """
+    assert Job(tmp_path, body).status == 0
+
+
+def test_streams_handlers_and_warnings_are_as_before(tmp_path):
+    look = "print(type(sys.stdout).__name__, len(logging.getLogger().handlers), warnings.showwarning.__module__)"
+    job = Job(tmp_path, "pass", before=look, after=look)
+    first, second = job.out.splitlines()
+    assert first == second
+
+
+# the log of a job that fails
+
+
+def test_a_failed_job_leaves_with_status_1(failed):
+    assert failed.status == 1
+    assert failed.out == "so far\n"
+
+
+def test_the_last_line_of_the_log_is_the_error(failed):
+    assert failed.lines[-1] == "ValueError: photos.csv, row 3: no good. Mend it."
+
+
+def test_the_traceback_is_in_the_log_and_not_on_the_terminal(failed):
+    assert "Traceback (most recent call last):" in failed.log
+    assert "in inner" in failed.log
+    assert "so far" in failed.log
+    assert "Traceback" not in failed.err
+
+
+def test_the_terminal_gets_the_sentence_and_the_logs_path(failed):
+    assert failed.err.splitlines() == [failed.lines[-1], f"(traceback in {failed.log_path})"]
+
+
+def test_an_error_of_several_lines_ends_the_log_in_one(tmp_path):
+    job = Job(tmp_path, "raise ValueError('first line\\nsecond line')")
+    assert job.status == 1
+    assert "first line" in job.lines[-1]
+    assert "second line" in job.lines[-1]
+
+
+def test_a_missing_key_is_an_error_too(tmp_path):
+    job = Job(tmp_path, "{}['colour']")
+    assert (job.status, job.lines[-1]) == (1, "KeyError: 'colour'")
+
+
+def test_an_exit_that_the_job_chose_keeps_its_status(tmp_path):
+    assert Job(tmp_path, "sys.exit(7)").status == 7
+
+
+# outputs
+
+
+def files_in(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_output_appears_whole_at_the_end_in_a_folder_made_for_it(tmp_path):
+    path = tmp_path / "new" / "folder" / "out.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert files_in(tmp_path) == ["new/folder/out.txt"]
+    assert path.read_text() == "half"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_output_that_fails_is_absent(tmp_path, error):
+    with pytest.raises(error), replacing(tmp_path / "out.txt") as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise error("stop")
+    assert files_in(tmp_path) == []
+
+
+def test_an_output_that_fails_leaves_the_earlier_one_as_it_was(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("earlier")
+
+    with pytest.raises(ValueError, match="stop"), replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        assert path.read_text() == "earlier"
+        raise ValueError("stop")
+    assert path.read_text() == "earlier"
+    assert files_in(tmp_path) == ["out.txt"]
+
+
+def test_an_earlier_output_is_replaced(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("earlier")
+    with replacing(str(path)) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+# provenance
+
+
+def test_provenance_has_the_versions_of_the_libraries_that_are_loaded():
+    made = provenance()
+    assert made["geoprobe"] == geoprobe.__version__
+    assert made["python"] == ".".join(map(str, sys.version_info[:3]))
+    versions = json.loads(made["versions"])
+    assert {"numpy", "pandas"} <= set(versions)
+    assert versions == {name: version(name) for name in versions}
+
+
+def test_libraries_that_are_not_loaded_are_not_listed_nor_loaded():
+    code = (
+        "import sys; from geoprobe.runtime import provenance; print(provenance()['versions'], 'torch' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "{} False\n"
+
+
+def test_a_timestamp_is_now_in_utc_to_the_second():
+    before = time.time()
+    then = datetime.strptime(timestamp(), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    assert before - 1 <= then <= time.time()
+
+
+FRAME = pd.DataFrame({"id": ["a", "ü"], "value": [0.1, np.nan], "count": [1, 2]}, index=[7, 3])
+
+
+def test_a_parquet_table_comes_back_with_its_provenance(tmp_path):
+    path = tmp_path / "tables" / "table.parquet"
+    write_table(FRAME, path)
+    read = pd.read_parquet(path)
+    pd.testing.assert_frame_equal(read, FRAME.reset_index(drop=True), check_flags=False)
+    metadata = json.loads(pyarrow.parquet.read_schema(path).metadata[b"PANDAS_ATTRS"])
+    assert metadata == read.attrs
+    assert metadata["geoprobe"] == geoprobe.__version__
+    assert json.loads(metadata["versions"])["pandas"] == pd.__version__
+    assert datetime.strptime(metadata["created"], "%Y-%m-%dT%H:%M:%SZ").year >= 2024
+    assert files_in(tmp_path) == ["tables/table.parquet"]
+
+
+def test_a_frames_own_attributes_are_kept_and_the_frame_is_not_changed(tmp_path):
+    frame = FRAME.copy()
+    frame.attrs = {"images_digest": "abc"}
+    write_table(frame, tmp_path / "table.parquet")
+    assert frame.attrs == {"images_digest": "abc"}
+    assert frame.index.tolist() == [7, 3]
+    assert pd.read_parquet(tmp_path / "table.parquet").attrs["images_digest"] == "abc"
+
+
+def test_a_csv_table_is_the_rows_and_nothing_else(tmp_path):
+    write_table(FRAME, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines() == ["id,value,count", "a,0.1,1", "ü,,2"]
+
+
+def test_a_table_that_cannot_be_written_leaves_no_file(tmp_path):
+    unfit = pd.DataFrame({"mixed": [1, "a", object()]})
+    with pytest.raises(Exception, match="object"):
+        write_table(unfit, tmp_path / "table.parquet")
+    assert files_in(tmp_path) == []
+
+
+# which checkout
+
+
+def test_jobs_import_the_package_from_the_checkout(tmp_path, monkeypatch):
+    (tmp_path / "checkout" / "geoprobe").mkdir(parents=True)
+    (tmp_path / "checkout" / "geoprobe" / "__init__.py").write_text("__version__ = 'of the checkout'\n")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    use_checkout(tmp_path / "checkout")
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(tmp_path / "checkout"), str(ROOT)]
+    code = "import geoprobe; print(geoprobe.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "of the checkout\n"
+
+
+def test_a_checkout_is_the_only_entry_where_there_was_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    # set and removed again at the end, whatever is done in between
+    monkeypatch.setenv("PYTHONPATH", "")
+    use_checkout(tmp_path)
+    assert os.environ["PYTHONPATH"] == str(tmp_path)
