@@ -30,7 +30,7 @@ def open_partial(path, key, ids, layout, chunks):
         except OSError as error:
             print(f"{path}: cannot be read ({error}); starting anew")
         else:
-            if file.attrs.get("key") == key:
+            if file.attrs.get("key") == key and DONE in file:
                 print(f"{path}: resuming, {int(file[DONE][:].sum())} of {chunks} chunks are there")
                 return file
             file.close()

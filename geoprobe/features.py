@@ -96,9 +96,10 @@ def extract_features(store, row, prompt, output, poolings, batch_size, chunk, de
         progress.close()
         if not file[DONE][:].all():
             raise RuntimeError(f"{partial}: chunks are missing after the last one was written")
-        del file[DONE]
         for name, value in _attributes(model, row, prompt, digest, device, seen / (time.monotonic() - begin)).items():
             file.attrs[name] = value
+        # last: without it the file is whole, and a job that is stopped before this can still resume
+        del file[DONE]
     partial.replace(output)
     print(f"{output}: {len(ids)} images, {len(layout)} datasets")
 

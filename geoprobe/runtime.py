@@ -56,7 +56,7 @@ def rule_log(path):
                 yield
         except Exception as error:
             log.write(traceback.format_exc())
-            sentence = f"{type(error).__name__}: {error}"
+            sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
             log.write(f"failed after {time.monotonic() - start:.1f} s\n{sentence}\n")
             err.write(f"{sentence}\n(traceback in {path})\n")
             raise SystemExit(1) from error

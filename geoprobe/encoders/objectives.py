@@ -63,8 +63,9 @@ class Contrastive(nn.Module):
 class Text(nn.Module):
     """An image and its caption attract each other and repel the rest (CLIP, Radford et al. 2021).
 
-    Images that share a caption are positives of one another: places repeat, and a false negative would push
-    apart what the caption says is one.
+    Images that share a caption are positives of one another, not negatives. This text tower is deterministic, so
+    that equal captions have equal vectors, and the loss is then that of plain CLIP; with dropout or augmented
+    captions in a text tower it would not be.
     """
 
     views = 1

@@ -90,7 +90,8 @@ def train_encoder(folder, images, captions, objective, architecture, training, s
         history, config["presentations"] = _fit(folder, encoder, images, captions, config, device)
     pd.DataFrame(history, columns=["epoch", "presentations", "loss"]).to_csv(folder / "history.csv", index=False)
     save_encoder(folder, encoder, config)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for left in folder.glob(f"{CHECKPOINT}*"):  # with those of jobs killed while they wrote one
+        left.unlink(missing_ok=True)
 
 
 def _fit(folder, encoder, images, captions, config, device):
@@ -170,7 +171,11 @@ def _resume(folder, model, optimizer, digest):
     path = folder / CHECKPOINT
     if not path.is_file():
         return 0, []
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # a damaged file may raise anything; the training can always start anew
+        print(f"{path}: cannot be read ({type(error).__name__}: {error}); training starts anew")
+        return 0, []
     if state["digest"] != digest:
         print(f"{path}: made with other options or images; training starts anew")
         return 0, []

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 RESOLUTION = "c"  # crude: a world map a page wide shows no more
-COASTS = (1, 5)  # the sea's coast, and Antarctica's ice front; lakes and islands in them are 2 to 4
+ICE_FRONT = 5
+COASTS = (1, ICE_FRONT)  # the sea's coast, and Antarctica's; lakes and islands in them are 2 to 4
 SMALLEST_KM2 = 2000.0
 
 
@@ -27,8 +28,11 @@ def load_coastlines():
             continue
         line = np.frombuffer(data, dtype="<f4", count=2 * int(points), offset=int(start)).reshape(-1, 2).astype(float)
         line[:, 0] = (line[:, 0] + 180) % 360 - 180
-        cuts = np.flatnonzero(np.abs(np.diff(line[:, 0])) > 180) + 1
-        lines += [part for part in np.split(line, cuts) if len(part) > 1]
+        cut = np.abs(np.diff(line[:, 0])) > 180
+        if int(kind) == ICE_FRONT:  # the file halves the continent and closes it over the pole: no coasts
+            seam = np.isin(line[:, 0], (-180.0, 0.0, 180.0)) | (line[:, 1] <= -89.9)
+            cut |= seam[:-1] & seam[1:]
+        lines += [part for part in np.split(line, np.flatnonzero(cut) + 1) if len(part) > 1]
     return lines
 
 

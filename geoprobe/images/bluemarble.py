@@ -25,6 +25,7 @@ SEA_PROBES = 8  # the sea's share of a tile is read off a grid of 8 x 8 points
 REACH_PROBES = 33  # whether a tile reaches into the other part is read off a grid of 33 x 33 points, corners included
 SUPERSAMPLING = 3  # a tile pixel is the mean of 3 x 3 samples: near the poles the picture's pixels are narrower
 CANDIDATES = 4096  # positions drawn at a time
+MOST_DRAWS = 100 * CANDIDATES
 PARTS = ("pretrain", "probe")
 
 
@@ -98,6 +99,9 @@ def list_images(options):
         options: `tiles`, `part` (pretrain or probe), `tile_pixels`, `ground_km` (kilometres a pixel),
             `max_sea_share`, `block_degrees`, `probe_share`, `seed`.
 
+    Raises:
+        ValueError: no tile qualifies.
+
     Returns:
         rows: frame of id, latitude, longitude, group, sea_share.
         rejects: frame of id, latitude, longitude, reason: a row for each draw that was left out
@@ -106,10 +110,18 @@ def list_images(options):
     tile_km = options["tile_pixels"] * options["ground_km"]
     split = options["block_degrees"], options["probe_share"], options["seed"]
     generator = np.random.default_rng([options["seed"], PARTS.index(options["part"])])
-    kept, left_out, found = [], [], 0
+    kept, left_out, found, drawn = [], [], 0, 0
     while found < options["tiles"]:
+        if drawn >= MOST_DRAWS and found == 0:
+            raise ValueError(
+                f"none of {drawn} draws was a land tile of the part {options['part']}: max_sea_share, probe_share, "
+                "block_degrees or the size of a tile leave no room for one. Loosen them."
+            )
+        drawn += CANDIDATES
         positions = draw_on_sphere(CANDIDATES, generator)
         positions = positions[part_of(positions, *split) == (options["part"] == "probe")]
+        if not len(positions):
+            continue
         frame = pd.DataFrame(positions, columns=["latitude", "longitude"])
         frame["sea_share"] = sea_share(positions, tile_km)
         frame["reason"] = ""

@@ -10,7 +10,6 @@ from PIL import Image
 from geoprobe.geodesy import check_positions
 
 NEEDED = ("path", "latitude", "longitude")
-OPTIONAL = ("id", "group", "country")
 
 
 def _columns(path):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from geoprobe.encoders.architecture import load_encoder, normalise
+from geoprobe.encoders.architecture import MEAN, STD, load_encoder, normalise
 from geoprobe.models.loading import LoadedModel, Tower
 from geoprobe.models.towers import find_blocks
 
@@ -31,7 +31,7 @@ def load(row):
         towers={"vision": Tower(blocks, path, encoder.num_prefix_tokens, encoder.embed_dim)},
         attributes={
             "class": f"{type(encoder).__module__}.{type(encoder).__name__}",
-            "preprocessing": f"central square, {size} pixels, bicubic, PIL; mean {config['mean']}, std {config['std']}",
+            "preprocessing": f"central square, {size} pixels, bicubic, PIL; mean {MEAN}, std {STD}",
         },
         digest=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     )

@@ -21,7 +21,7 @@ def read_registry(path):
     Raises:
         ValueError: a column is missing or unknown, a name repeats, or a value is not allowed; names file, row, fix.
     """
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t")
         header = tuple(reader.fieldnames or ())
         if header != COLUMNS:
@@ -53,6 +53,10 @@ def expand_seeds(rows, seeds):
         and `family`, the row's own name, and `seed` added (None without).
     """
     models = {}
+    names = [f"{name}-seed{seed}" for name, row in rows.items() if "{seed}" in row["id"] for seed in seeds]
+    for name in names:
+        if name in rows:
+            raise ValueError(f'model "{name}" is a row of the registry and also a seed of another; rename the row')
     for name, row in rows.items():
         if "{seed}" in row["id"]:
             for seed in seeds:
