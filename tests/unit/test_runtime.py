@@ -186,11 +186,19 @@ def test_an_output_appears_whole_at_the_end_in_a_folder_made_for_it(tmp_path):
     assert path.read_text() == "half"
 
 
+def fail_halfway(path, error):
+    """Write half an output, look at what is at its path meanwhile, and fail."""
+    before = path.read_text() if path.exists() else None
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        assert (path.read_text() if path.exists() else None) == before
+        raise error("stop")
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_output_that_fails_is_absent(tmp_path, error):
-    with pytest.raises(error), replacing(tmp_path / "out.txt") as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        raise error("stop")
+    with pytest.raises(error, match="stop"):
+        fail_halfway(tmp_path / "out.txt", error)
     assert files_in(tmp_path) == []
 
 
@@ -198,10 +206,8 @@ def test_an_output_that_fails_leaves_the_earlier_one_as_it_was(tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("earlier")
 
-    with pytest.raises(ValueError, match="stop"), replacing(path) as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        assert path.read_text() == "earlier"
-        raise ValueError("stop")
+    with pytest.raises(ValueError, match="stop"):
+        fail_halfway(path, ValueError)
     assert path.read_text() == "earlier"
     assert files_in(tmp_path) == ["out.txt"]
 
