@@ -22,11 +22,12 @@ ATTRIBUTION = "NASA Blue Marble Next Generation; land-sea mask from GSHHG (LGPL-
 # Land-sea mask of 5 arc minutes (about 9 km), as fine as the picture; 0 sea, 1 land, 2 lake.
 MASK_FILE, MASK_SHAPE = "lsmask_5min_f.bin", (2160, 4320)
 SEA_PROBES = 8  # the sea's share of a tile is read off a grid of 8 x 8 points
-REACH_PROBES = 33  # whether a tile reaches into the other part is read off a grid of 33 x 33 points, corners included
+REACH_PROBES = 33  # whether a tile reaches into another part is read off a grid of 33 x 33 points, corners included
 SUPERSAMPLING = 3  # a tile pixel is the mean of 3 x 3 samples: near the poles the picture's pixels are narrower
 CANDIDATES = 4096  # positions drawn at a time
 MOST_DRAWS = 100 * CANDIDATES
-PARTS = ("pretrain", "probe")
+# What encoders learn from, what probes are fitted on, and what training options are chosen on.
+PARTS = ("pretrain", "probe", "tune")
 
 
 def _data_folder():
@@ -64,40 +65,51 @@ def sea_share(positions, tile_km):
     return (load_mask()[rows, columns] == 0).mean(axis=1)
 
 
-def part_of(positions, block_degrees, probe_share, seed):
-    """Which positions lie in blocks that are kept for probing, shape (n,) of bool.
+def part_of(positions, block_degrees, shares, seed):
+    """The part in whose blocks each position lies, an index of PARTS, shape (n,).
 
     The draw depends on the block's number and the seed alone, so every data set agrees on it.
     """
     block = block_of(positions, block_degrees)
     blocks = int(block_of(np.array([[90.0, 179.999]]), block_degrees)[0]) + 1
-    return np.random.default_rng([seed, blocks]).random(blocks)[block] < probe_share
+    drawn = np.random.default_rng([seed, blocks]).random(blocks)[block]
+    limits = np.cumsum([shares["probe"], shares["tune"]])
+    # from 0 the blocks of probe, then those of tune; pretrain has the rest
+    return np.array([PARTS.index(part) for part in ("probe", "tune", "pretrain")])[np.searchsorted(limits, drawn, "right")]
 
 
-def crosses_parts(positions, tile_km, block_degrees, probe_share, seed):
-    """Which tiles reach into a block of the other part, shape (n,) of bool: their pixels would be seen twice."""
-    own = part_of(positions, block_degrees, probe_share, seed)
+def crosses_parts(positions, tile_km, block_degrees, shares, seed):
+    """Which tiles reach into a block of another part, shape (n,) of bool: their pixels would be seen twice."""
+    own = part_of(positions, block_degrees, shares, seed)
     # a little more than the tile, so that its outermost points are its corners
     offsets = _tile_offsets(REACH_PROBES, tile_km * REACH_PROBES / (REACH_PROBES - 1))
     crosses = np.zeros(len(positions), dtype=bool)
     for start in range(0, len(positions), 512):
         some = slice(start, start + 512)
         points = azimuthal_positions(positions[some], *offsets)
-        reached = part_of(points.reshape(-1, 2), block_degrees, probe_share, seed).reshape(points.shape[:2])
+        reached = part_of(points.reshape(-1, 2), block_degrees, shares, seed).reshape(points.shape[:2])
         crosses[some] = (reached != own[some, None]).any(axis=1)
     return crosses
 
 
 def check(options):
-    """Nothing to look up before a run: the schema says all there is to say."""
+    """Refuse shares that leave no block to the wanted part."""
+    shares = options["shares"]
+    if shares["probe"] + shares["tune"] >= 1:
+        raise ValueError(
+            f"shares of probe ({shares['probe']}) and tune ({shares['tune']}) leave nothing to pretrain; "
+            "their sum must be less than 1."
+        )
+    if options["part"] == "tune" and not shares["tune"]:
+        raise ValueError("shares.tune is 0, so the part tune has no block; give it a share.")
 
 
 def list_images(options):
     """Draw tiles uniformly on the sphere until enough lie on land and in the wanted part.
 
     Args:
-        options: `tiles`, `part` (pretrain or probe), `tile_pixels`, `ground_km` (kilometres a pixel),
-            `max_sea_share`, `block_degrees`, `probe_share`, `seed`.
+        options: `tiles`, `part` (one of PARTS), `tile_pixels`, `ground_km` (kilometres a pixel),
+            `max_sea_share`, `block_degrees`, `shares` of probe and tune, `seed`.
 
     Raises:
         ValueError: no tile qualifies.
@@ -105,21 +117,22 @@ def list_images(options):
     Returns:
         rows: frame of id, latitude, longitude, group, sea_share.
         rejects: frame of id, latitude, longitude, reason: a row for each draw that was left out
-            (draws in the other part are not ours to reject and are not listed).
+            (draws in another part are not ours to reject and are not listed).
     """
     tile_km = options["tile_pixels"] * options["ground_km"]
-    split = options["block_degrees"], options["probe_share"], options["seed"]
-    generator = np.random.default_rng([options["seed"], PARTS.index(options["part"])])
+    split = options["block_degrees"], options["shares"], options["seed"]
+    part = PARTS.index(options["part"])
+    generator = np.random.default_rng([options["seed"], part])
     kept, left_out, found, drawn = [], [], 0, 0
     while found < options["tiles"]:
         if drawn >= MOST_DRAWS and found == 0:
             raise ValueError(
-                f"none of {drawn} draws was a land tile of the part {options['part']}: max_sea_share, probe_share, "
+                f"none of {drawn} draws was a land tile of the part {options['part']}: max_sea_share, shares, "
                 "block_degrees or the size of a tile leave no room for one. Loosen them."
             )
         drawn += CANDIDATES
         positions = draw_on_sphere(CANDIDATES, generator)
-        positions = positions[part_of(positions, *split) == (options["part"] == "probe")]
+        positions = positions[part_of(positions, *split) == part]
         if not len(positions):
             continue
         frame = pd.DataFrame(positions, columns=["latitude", "longitude"])
@@ -129,7 +142,7 @@ def list_images(options):
         frame.loc[sea, "reason"] = "mostly sea"
         crosses = np.zeros(len(frame), dtype=bool)
         crosses[~sea] = crosses_parts(positions[~sea], tile_km, *split)
-        frame.loc[crosses, "reason"] = "reaches into a block of the other part"
+        frame.loc[crosses, "reason"] = "reaches into a block of another part"
         land = frame["reason"] == ""
         # draws beyond the last wanted tile were never looked at
         needed = options["tiles"] - found

@@ -28,7 +28,7 @@ def balance(rows, minimum, maximum, seed):
     units = administrative_units(rows[["latitude", "longitude"]].to_numpy())
     rows = pd.concat([rows.reset_index(drop=True), units], axis=1)
     rows["geocell"] = merge_units(units, minimum)
-    return rows, cap_geocells(rows["geocell"].to_numpy(), maximum, np.random.default_rng(seed))
+    return rows, cap_geocells(rows["id"], rows["geocell"].to_numpy(), maximum, seed)
 
 
 def load_rows(rows, source, options):

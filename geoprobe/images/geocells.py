@@ -4,7 +4,10 @@ After the paper, section on data: a geocell holds at least one whole second-leve
 images are merged within their first-level region, and what is still too small within its country.
 """
 
+import hashlib
+
 import numpy as np
+import pandas as pd
 
 
 def merge_units(units, minimum):
@@ -29,22 +32,27 @@ def merge_units(units, minimum):
     return cell.astype(str)
 
 
-def cap_geocells(geocells, maximum, generator):
+def draw_order(ids, seed):
+    """Keys whose alphabetical order is a random order of images.
+
+    An image's key is the MD5 of the seed and its id: it depends on no other image, so that a longer list, or one
+    read in another order, draws the same images again. (DuckDB spells it md5(seed || '/' || id).)
+    """
+    return np.array([hashlib.md5(f"{seed}/{name}".encode(), usedforsecurity=False).hexdigest() for name in ids])
+
+
+def cap_geocells(ids, geocells, maximum, seed):
     """Choose at most `maximum` images from each geocell at random.
 
     Args:
-        geocells: a name for each image, shape (n,).
+        ids: a name for each image, shape (n,).
+        geocells: a geocell for each image, shape (n,).
         maximum: the cap.
-        generator: a numpy Generator.
+        seed: of the choice.
 
     Returns:
         True for each image that is kept, shape (n,).
     """
-    order = generator.permutation(len(geocells))
-    kept = np.zeros(len(geocells), dtype=bool)
-    seen = {}
-    for index in order:
-        cell = geocells[index]
-        seen[cell] = seen.get(cell, 0) + 1
-        kept[index] = seen[cell] <= maximum
-    return kept
+    frame = pd.DataFrame({"geocell": geocells, "key": draw_order(ids, seed)})
+    rank = frame.sort_values("key", kind="stable").groupby("geocell").cumcount()
+    return (rank < maximum).sort_index().to_numpy()

@@ -1,6 +1,7 @@
 """Tiles of the Blue Marble: sampling against scipy, ground positions against pyproj, and how tiles are drawn."""
 
 import io
+import itertools
 from importlib.metadata import version
 
 import geopy.distance
@@ -14,8 +15,8 @@ from geoprobe.geodesy import EARTH_RADIUS_KM, azimuthal_positions, block_of, dra
 from geoprobe.images import bluemarble
 
 OPTIONS = {"tiles": 300, "tile_pixels": 32, "ground_km": 7, "max_sea_share": 0.5}
-SPLIT = {"block_degrees": 10, "probe_share": 0.4, "seed": 1}
-CROSSES, SEA = "reaches into a block of the other part", "mostly sea"
+SPLIT = {"block_degrees": 10, "shares": {"probe": 0.4, "tune": 0.15}, "seed": 1}
+CROSSES, SEA = "reaches into a block of another part", "mostly sea"
 PIXELS, GROUND_KM = 16, 7.0  # of the tiles that are decoded
 CENTRES = [(0.0, 0.0), (47.4, 8.5), (-33.9, 18.4), (64.1, -21.9), (-16.8, 180.0), (66.0, -179.9), (80.0, 100.0)]
 
@@ -79,7 +80,7 @@ def use_picture(monkeypatch):
 
 @pytest.fixture(scope="module")
 def parts():
-    """Rows and rejects of both parts."""
+    """Rows and rejects of every part."""
     return {part: bluemarble.list_images(options(part)) for part in bluemarble.PARTS}
 
 
@@ -326,14 +327,16 @@ def test_draws_are_those_of_the_seed(parts):
 def test_the_parts_share_no_block(parts):
     blocks = {part: set(block_of(positions_of(rows), 10)) for part, (rows, _) in parts.items()}
     assert all(len(found) > 20 for found in blocks.values())
-    assert not blocks["pretrain"] & blocks["probe"]
+    for one, other in itertools.combinations(blocks.values(), 2):
+        assert not one & other
 
 
 @pytest.mark.parametrize("part", bluemarble.PARTS)
-def test_no_tile_shows_ground_in_a_block_of_the_other_part(parts, part):
+def test_no_tile_shows_ground_in_a_block_of_another_part(parts, part):
     centres = positions_of(parts[part][0])
     everywhere = draw_on_sphere(100_000, np.random.default_rng(9))
-    theirs = set(block_of(everywhere[bluemarble.part_of(everywhere, *SPLIT.values()) == (part == "pretrain")], 10))
+    own = bluemarble.PARTS.index(part)
+    theirs = set(block_of(everywhere[bluemarble.part_of(everywhere, *SPLIT.values()) != own], 10))
     assert len(theirs) > 100
     for centre in centres:
         shown = ground(centre, 32, 224).reshape(-1, 2)
@@ -342,7 +345,7 @@ def test_no_tile_shows_ground_in_a_block_of_the_other_part(parts, part):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "ground_km", "block_degrees", "probe_share", "at_corners"),
+    ("pixels", "ground_km", "block_degrees", "probe", "at_corners"),
     [
         (32, 7, 10, 0.4, []),
         (32, 7, 3, 0.4, [(-83.093, -103.417), (87.293, 41.693)]),
@@ -351,9 +354,9 @@ def test_no_tile_shows_ground_in_a_block_of_the_other_part(parts, part):
     ],
 )
 def test_a_tile_is_left_out_whenever_a_sample_of_it_lies_in_the_other_part(
-    pixels, ground_km, block_degrees, probe_share, at_corners
+    pixels, ground_km, block_degrees, probe, at_corners
 ):
-    split, side = (block_degrees, probe_share, 1), pixels * ground_km
+    split, side = (block_degrees, {"probe": probe, "tune": 0}, 1), pixels * ground_km
     positions = np.array([*at_corners, *draw_on_sphere(1500, np.random.default_rng(5))])
     steps = ((np.arange(pixels) + 0.5) / pixels - 0.5) * side
     east, north = (axis.ravel() for axis in np.meshgrid(steps, -steps))
@@ -370,26 +373,50 @@ def test_a_tile_deep_in_its_block_is_kept():
     middles = np.array([(15.0, -180 + (k + 0.5) * 360 / 12) for k in range(12)])
     assert len(set(block_of(middles, 30))) >= 11
     inside = [len(set(block_of(ground(centre, 9, 300).reshape(-1, 2), 30))) == 1 for centre in middles]
-    crossing = bluemarble.crosses_parts(middles, 224, 30, 0.5, 1)
+    crossing = bluemarble.crosses_parts(middles, 224, 30, {"probe": 0.5, "tune": 0.2}, 1)
     assert any(inside)
     assert not crossing[inside].any()
 
 
-def test_the_share_of_blocks_kept_for_probing_is_as_asked():
+@pytest.mark.parametrize(("probe", "tune"), [(0.1, 0.0), (0.4, 0.15), (0.3, 0.6)])
+def test_the_blocks_are_shared_out_as_asked(probe, tune):
     positions = draw_on_sphere(200_000, np.random.default_rng(6))
     blocks, first = np.unique(block_of(positions, 3), return_index=True)
-    for share in (0.1, 0.4, 0.9):
-        kept = bluemarble.part_of(positions[first], 3, share, 7)
-        assert abs(kept.mean() - share) < 4 * np.sqrt(share * (1 - share) / len(blocks))
+    part = bluemarble.part_of(positions[first], 3, {"probe": probe, "tune": tune}, 7)
+    for name, share in {"probe": probe, "tune": tune, "pretrain": 1 - probe - tune}.items():
+        drawn = (part == bluemarble.PARTS.index(name)).mean()
+        assert abs(drawn - share) <= 4 * np.sqrt(share * (1 - share) / len(blocks))
 
 
 def test_a_block_lies_in_one_part_whatever_else_is_asked():
     positions = draw_on_sphere(20_000, np.random.default_rng(8))
-    kept = bluemarble.part_of(positions, 10, 0.4, 3)
+    shares = {"probe": 0.4, "tune": 0.15}
+    part = bluemarble.part_of(positions, 10, shares, 3)
     blocks = block_of(positions, 10)
-    assert not set(blocks[kept]) & set(blocks[~kept])
-    np.testing.assert_array_equal(bluemarble.part_of(positions[:7], 10, 0.4, 3), kept[:7])
-    assert (bluemarble.part_of(positions, 10, 0.4, 4) != kept).any()
+    assert all(len(set(part[blocks == block])) == 1 for block in set(blocks))
+    np.testing.assert_array_equal(bluemarble.part_of(positions[:7], 10, shares, 3), part[:7])
+    assert (bluemarble.part_of(positions, 10, shares, 4) != part).any()
+
+
+def test_a_share_for_tuning_leaves_the_probing_blocks_as_they_are():
+    positions = draw_on_sphere(20_000, np.random.default_rng(8))
+    without, with_it = (
+        bluemarble.part_of(positions, 10, {"probe": 0.4, "tune": tune}, 3) == bluemarble.PARTS.index("probe")
+        for tune in (0, 0.15)
+    )
+    np.testing.assert_array_equal(without, with_it)
+
+
+@pytest.mark.parametrize(
+    ("part", "shares", "sentence"),
+    [
+        ("probe", {"probe": 0.6, "tune": 0.4}, "leave nothing to pretrain; their sum must be less than 1"),
+        ("tune", {"probe": 0.6, "tune": 0}, "shares.tune is 0, so the part tune has no block"),
+    ],
+)
+def test_shares_that_leave_a_part_empty_are_refused(part, shares, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        bluemarble.check(options(part, shares=shares))
 
 
 def test_the_description_names_licence_origin_and_version():

@@ -20,7 +20,7 @@ COUNTRIES = {"Paris": "France", "Nairobi": "Kenya", "Suva": "Fiji"}
 CAP = {"minimum": 2, "maximum": 100, "seed": 1}
 TILES = {
     "source": "bluemarble", "part": "probe", "tiles": 40, "tile_pixels": 8, "ground_km": 7, "max_sea_share": 0.5,
-    "block_degrees": 10, "probe_share": 0.4, "seed": 1, "balance": {"minimum": 3, "maximum": 4, "seed": 1},
+    "block_degrees": 10, "shares": {"probe": 0.4, "tune": 0.15}, "seed": 1, "balance": {"minimum": 3, "maximum": 4, "seed": 1},
     "caption_sets": ["places", "scenery", "shuffled"],
 }  # fmt: skip
 
