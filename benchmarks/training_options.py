@@ -17,16 +17,13 @@ import pandas as pd
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-FIRST = {"colour": 0.1, "crop": 0.3, "learning_rate": 0.001, "batch_size": 256}
+FIRST = {"colour": 0.1, "crop": 0.3, "learning_rate": 0.001}
 OTHERS = (
     {"colour": 0.0},
     {"colour": 0.2},
     {"colour": 0.4},
     {"crop": 0.15},
-    {"crop": 0.6},
-    {"learning_rate": 0.0005},
     {"learning_rate": 0.002},
-    {"batch_size": 128},
 )
 SUMMARY = Path("results/analysis/families.csv")
 

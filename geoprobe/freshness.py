@@ -68,8 +68,13 @@ def parse(path, root=ROOT):
     return _parse(path, package, path.stat().st_mtime_ns)
 
 
-def reached_modules(script, root=ROOT):
+def reached_modules(script, root=ROOT, left_out=()):
     """Package modules that a script reaches by imports, itself left out: dotted name to path.
+
+    Args:
+        script: path of the script or module to start from.
+        root: folder of the package.
+        left_out: dotted names that are not entered, as of modules that are loaded by name and belong to other data.
 
     Raises:
         SyntaxError: a file cannot be parsed; names the file and the line.
@@ -78,15 +83,26 @@ def reached_modules(script, root=ROOT):
     while pending:
         for name in parse(pending.pop(), root)[1]:
             path = module_file(name, root)
-            if path is not None and name not in found:
+            if path is not None and name not in found and name not in left_out:
                 found[name] = path
                 pending.append(path)
     return found
 
 
-def digest_script(script, root=ROOT):
-    """SHA-256, 16 digits, of the code of a script and of the package modules that it reaches."""
+def digest_script(script, root=ROOT, table=(), used=None):
+    """SHA-256, 16 digits, of the code of a script and of the package modules that it reaches.
+
+    Args:
+        script: path of the script.
+        root: folder of the package.
+        table: dotted names of modules of which one is loaded by name.
+        used: the one of them that this job loads.
+    """
     digest = hashlib.sha256(parse(Path(script), root)[0].encode())
-    for name, path in sorted(reached_modules(Path(script), root).items()):
+    reached = reached_modules(Path(script), root, left_out=table)
+    if used is not None:
+        path = module_file(used, root)
+        reached |= {used: path, **reached_modules(path, root)}
+    for name, path in sorted(reached.items()):
         digest.update(f"\n{name}\n{parse(path, root)[0]}".encode())
     return digest.hexdigest()[:16]

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import geoprobe
 
-LIBRARIES = ("numpy", "pandas", "h5py", "sklearn", "torch", "timm", "matplotlib", "PIL")
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+LIBRARIES = (
+    "numpy", "pandas", "h5py", "sklearn", "torch", "timm", "open_clip", "matplotlib", "PIL", "duckdb", "geopandas",
+    "shapely", "aiohttp", "imagehash", "huggingface_hub",
+)  # fmt: skip
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
 
 
 class _Tee:
@@ -112,3 +115,10 @@ def write_table(frame, path):
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False)
+
+
+def write_json(content, path):
+    """Write a mapping as JSON in one step, with provenance."""
+    with replacing(path) as temporary:
+        text = json.dumps({**content, "provenance": provenance()}, indent=2, sort_keys=True)
+        temporary.write_text(f"{text}\n", encoding="utf-8")

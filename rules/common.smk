@@ -10,6 +10,8 @@ sys.path.insert(0, str(workflow.basedir))
 
 from geoprobe.config import check_config
 from geoprobe.freshness import digest_script
+from geoprobe.images.sources import SOURCES, load_source
+from geoprobe.images.units import GAZETTEER
 from geoprobe.models.registry import files_of
 from geoprobe.runtime import use_checkout
 
@@ -30,9 +32,48 @@ def source_digest(rule_name):
     return digest_script(f"{workflow.basedir}/workflow/scripts/{rule_name}.py")
 
 
+def dataset_digest(rule_name):
+    """Digest of the code of a rule for one data set: of all sources of images, only its own counts."""
+    script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
+
+    def digest(wildcards):
+        used = SOURCES[config["datasets"][wildcards.dataset]["source"]]
+        return digest_script(script, table=SOURCES.values(), used=used)
+
+    return digest
+
+
 def model_files(wildcards):
     """Files of a model that another rule makes."""
     return files_of(MODELS[wildcards.model])
+
+
+def from_network(dataset):
+    """Whether the images of a data set must be fetched."""
+    return load_source(config["datasets"][dataset]["source"]).NETWORK
+
+
+def metadata_of(wildcards):
+    """Manifest of the fetched list of a data set; none for what is on this machine."""
+    if from_network(wildcards.dataset):
+        return f"results/downloads/{wildcards.dataset}/metadata.json"
+    return []
+
+
+def boundaries_of(wildcards):
+    """Manifest of the polygons that place the images of a data set; none for the gazetteer."""
+    name = config["datasets"][wildcards.dataset]["balance"].get("units", GAZETTEER)
+    return [] if name == GAZETTEER else f"results/downloads/boundaries/{name}.json"
+
+
+def downloads_of(wildcards):
+    """Status tables of all shards of a data set; none for what is on this machine."""
+    if not from_network(wildcards.dataset):
+        return []
+    shards = range(config["datasets"][wildcards.dataset].get("shards", 1))
+    return [
+        f"results/downloads/{wildcards.dataset}/{shard}.parquet" for shard in shards
+    ]
 
 
 MODELS = checked_models()
@@ -54,5 +95,7 @@ wildcard_constraints:
     model="|".join(MODELS),
     family="|".join(config["encoders"]["objectives"]),
     seed=r"\d+",
+    shard=r"\d+",
+    boundaries="|".join(config["boundaries"]),
     prompt="|".join(RUN["prompts"]),
     probe="|".join(config["probes"]),

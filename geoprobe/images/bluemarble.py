@@ -26,6 +26,7 @@ REACH_PROBES = 33  # whether a tile reaches into another part is read off a grid
 SUPERSAMPLING = 3  # a tile pixel is the mean of 3 x 3 samples: near the poles the picture's pixels are narrower
 CANDIDATES = 4096  # positions drawn at a time
 MOST_DRAWS = 100 * CANDIDATES
+NETWORK, RENDERED = False, True
 # What encoders learn from, what probes are fitted on, and what training options are chosen on.
 PARTS = ("pretrain", "probe", "tune")
 
@@ -75,7 +76,9 @@ def part_of(positions, block_degrees, shares, seed):
     drawn = np.random.default_rng([seed, blocks]).random(blocks)[block]
     limits = np.cumsum([shares["probe"], shares["tune"]])
     # from 0 the blocks of probe, then those of tune; pretrain has the rest
-    return np.array([PARTS.index(part) for part in ("probe", "tune", "pretrain")])[np.searchsorted(limits, drawn, "right")]
+    return np.array([PARTS.index(part) for part in ("probe", "tune", "pretrain")])[
+        np.searchsorted(limits, drawn, "right")
+    ]
 
 
 def crosses_parts(positions, tile_km, block_degrees, shares, seed):
@@ -104,7 +107,7 @@ def check(options):
         raise ValueError("shares.tune is 0, so the part tune has no block; give it a share.")
 
 
-def list_images(options):
+def list_images(options, folder=None):
     """Draw tiles uniformly on the sphere until enough lie on land and in the wanted part.
 
     Args:
@@ -114,16 +117,15 @@ def list_images(options):
     Raises:
         ValueError: no tile qualifies.
 
-    Returns:
-        rows: frame of id, latitude, longitude, group, sea_share.
-        rejects: frame of id, latitude, longitude, reason: a row for each draw that was left out
-            (draws in another part are not ours to reject and are not listed).
+    Yields:
+        Frames of id, latitude, longitude, group, sea_share, reason. A draw that is left out has a reason; draws in
+        another part are not ours to reject and are not listed.
     """
     tile_km = options["tile_pixels"] * options["ground_km"]
     split = options["block_degrees"], options["shares"], options["seed"]
     part = PARTS.index(options["part"])
     generator = np.random.default_rng([options["seed"], part])
-    kept, left_out, found, drawn = [], [], 0, 0
+    found, drawn = 0, 0
     while found < options["tiles"]:
         if drawn >= MOST_DRAWS and found == 0:
             raise ValueError(
@@ -136,6 +138,8 @@ def list_images(options):
         if not len(positions):
             continue
         frame = pd.DataFrame(positions, columns=["latitude", "longitude"])
+        frame.insert(0, "id", [f"bm{latitude:+09.4f}{longitude:+010.4f}" for latitude, longitude in positions])
+        frame["group"] = frame["id"]  # no author, no sequence: each tile is a group of its own
         frame["sea_share"] = sea_share(positions, tile_km)
         frame["reason"] = ""
         sea = (frame["sea_share"] > options["max_sea_share"]).to_numpy()
@@ -147,16 +151,8 @@ def list_images(options):
         # draws beyond the last wanted tile were never looked at
         needed = options["tiles"] - found
         last = frame.index[land][needed - 1] if land.sum() >= needed else frame.index[-1]
-        frame, land = frame.loc[:last], land.loc[:last]
-        found += int(land.sum())
-        kept.append(frame[land].drop(columns="reason"))
-        left_out.append(frame[~land].drop(columns="sea_share"))
-    rows, rejects = pd.concat(kept, ignore_index=True), pd.concat(left_out, ignore_index=True)
-    for table in (rows, rejects):
-        positions = table[["latitude", "longitude"]].to_numpy()
-        table.insert(0, "id", [f"bm{latitude:+09.4f}{longitude:+010.4f}" for latitude, longitude in positions])
-    rows["group"] = rows["id"]  # no author, no sequence: each tile is a group of its own
-    return rows, rejects
+        found += int(land.loc[:last].sum())
+        yield frame.loc[:last]
 
 
 def sample_picture(picture, positions):
@@ -212,7 +208,7 @@ def load_images(rows, options):
             yield buffer.getvalue(), ""
 
 
-def describe(options):
+def describe(options, folder=None):
     """Licence, attribution and version of what the tiles are made of."""
     return {
         "licence": LICENCE,

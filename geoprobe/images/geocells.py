@@ -14,7 +14,8 @@ def merge_units(units, minimum):
     """Merge administrative units into geocells of at least `minimum` images where that is possible.
 
     Args:
-        units: frame with columns country_code, region and district, one row an image.
+        units: frame with columns country_code, region and district; one row an image or, with a column `images`,
+            one row for that many images.
         minimum: images below which a unit is merged with the other small ones beside it.
 
     Returns:
@@ -22,12 +23,13 @@ def merge_units(units, minimum):
         what was merged within a region, "country/*" for what was merged within a country. A country with
         fewer images than `minimum` in all is one geocell.
     """
+    images = units["images"].to_numpy() if "images" in units else np.ones(len(units))
     country = units["country_code"].to_numpy(str)
     region = np.char.add(np.char.add(country, "/"), units["region"].to_numpy(str))
     cell = np.char.add(np.char.add(region, "/"), units["district"].to_numpy(str)).astype(object)
     for parent in (region, country):
-        _, inverse, counts = np.unique(cell.astype(str), return_inverse=True, return_counts=True)
-        small = counts[inverse] < minimum
+        _, inverse = np.unique(cell.astype(str), return_inverse=True)
+        small = np.bincount(inverse, weights=images)[inverse] < minimum
         cell[small] = np.char.add(parent[small], "/*")
     return cell.astype(str)
 

@@ -6,9 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from geoprobe.geodesy import check_positions
+from geoprobe.images import sources
 
+NETWORK = False
 NEEDED = ("images", "latitudes", "longitudes")
+TAKEN_OVER = ("ids", "groups", "clusters")
 
 
 def check(options):
@@ -25,30 +27,57 @@ def check(options):
                 f'path is "{path}", which has no dataset {" and no dataset ".join(missing)} '
                 f"(it has {', '.join(file) or 'none'}). Each image needs images, latitudes and longitudes."
             )
-        lengths = {name: len(file[name]) for name in NEEDED}
+        lengths = {name: len(file[name]) for name in (*NEEDED, *TAKEN_OVER) if name in file}
+        lengths |= {f"captions/{name}": len(values) for name, values in file.get("captions", {}).items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'path is "{path}", whose datasets differ in length: {lengths}.')
 
 
-def list_images(options):
-    """Rows of the file; ids, groups, captions are taken over where it has them, else an id is the row's number."""
-    path = Path(options["path"])
-    with h5py.File(path, "r") as file:
+def _texts(dataset, rows):
+    """Values of a dataset as text, whether it holds text or numbers."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        return dataset[rows].astype(str)
+    return dataset.asstr()[rows]
+
+
+def _whole_numbers(values, path):
+    """Cluster numbers as int64, however the file stores them.
+
+    Raises:
+        ValueError: they are no whole numbers.
+    """
+    if np.issubdtype(values.dtype, np.number) and (np.isfinite(values) & (values == np.floor(values))).all():
+        return values.astype(np.int64)
+    raise ValueError(f"{path}: the dataset clusters ({values.dtype}) does not hold whole numbers. Number the clusters.")
+
+
+def list_images(options, folder=None):
+    """Yield the rows of the file, chunk by chunk.
+
+    Ids, groups, captions and clusters (as source_cluster) are taken over where the file has them; without ids, an
+    image's id is the number of its row.
+    """
+    with h5py.File(options["path"], "r") as file:
         count = len(file["images"])
-        names = file["ids"].asstr()[:] if "ids" in file else np.arange(count).astype(str)
-        rows = pd.DataFrame(
-            {
-                "id": names,
-                "latitude": file["latitudes"][:].astype(np.float64),
-                "longitude": file["longitudes"][:].astype(np.float64),
-                "group": file["groups"].asstr()[:] if "groups" in file else names,
-                "row": np.arange(count),
-            }
-        )
-        for name in file.get("captions", {}):
-            rows[f"caption:{name}"] = file["captions"][name].asstr()[:]
-    check_positions(rows[["latitude", "longitude"]].to_numpy(), origin=str(path))
-    return rows, rows.iloc[:0][["id", "latitude", "longitude"]].assign(reason="")
+        for start in range(0, count, sources.CHUNK):
+            rows = slice(start, min(start + sources.CHUNK, count))
+            numbers = np.arange(rows.start, rows.stop)
+            ids = _texts(file["ids"], rows) if "ids" in file else numbers.astype(str)
+            frame = pd.DataFrame(
+                {
+                    "id": ids,
+                    "latitude": file["latitudes"][rows].astype(np.float64),
+                    "longitude": file["longitudes"][rows].astype(np.float64),
+                    "group": _texts(file["groups"], rows) if "groups" in file else ids,
+                    "row": numbers,
+                    "reason": "",
+                }
+            )
+            if "clusters" in file:
+                frame["source_cluster"] = _whole_numbers(file["clusters"][rows], options["path"])
+            for name, values in file.get("captions", {}).items():
+                frame[f"caption:{name}"] = _texts(values, rows)
+            yield frame
 
 
 def load_images(rows, options):
@@ -59,7 +88,7 @@ def load_images(rows, options):
             yield np.asarray(images[row], dtype=np.uint8).tobytes(), ""
 
 
-def describe(options):
+def describe(options, folder=None):
     """Licence and attribution of the file, where it has them."""
     with h5py.File(options["path"], "r") as file:
         attributes = {name: str(file.attrs[name]) for name in ("licence", "attribution") if name in file.attrs}

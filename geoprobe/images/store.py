@@ -1,18 +1,76 @@
 """The image store: one HDF5 file a data set, one row an image, with the encoded files as obtained."""
 
+import contextlib
 import hashlib
-import io
 import json
+import os
+from pathlib import Path
 
 import h5py
 import numpy as np
 from PIL import Image, ImageOps
 
 from geoprobe.geodesy import check_positions
+from geoprobe.images.formats import open_header
 from geoprobe.runtime import provenance, replacing
 
 NUMBERS = {"latitudes": np.float64, "longitudes": np.float64}
 TEXTS = ("ids", "geocells", "countries", "groups")
+OPTIONAL_TEXTS = ("authors", "licences")
+CHUNK = 1024  # images by which the file grows
+
+
+class StoreWriter:
+    """An image store that grows image by image, as their number may not be known before they are loaded."""
+
+    def __init__(self, file, path):
+        self.file, self.path, self.count = file, path, 0
+        self.digest = hashlib.sha256()
+        self.images = file.create_dataset(
+            "images", (0,), maxshape=(None,), chunks=(CHUNK,), dtype=h5py.vlen_dtype(np.uint8)
+        )
+
+    def append(self, data):
+        """Add one encoded image file."""
+        if self.count == len(self.images):
+            self.images.resize((self.count + CHUNK,))
+        self.images[self.count] = np.frombuffer(data, dtype=np.uint8)
+        self.digest.update(hashlib.sha256(data).digest())
+        self.count += 1
+
+    def finish(self, columns, captions, attributes):
+        """Write what is known of the images; see :func:`write_store`."""
+        texts = {name: columns[name] for name in (*TEXTS, *OPTIONAL_TEXTS) if name in columns}
+        texts |= {f"captions/{name}": values for name, values in captions.items()}
+        ids = texts["ids"]
+        for name, values in {**texts, **{name: columns[name] for name in NUMBERS}}.items():
+            if len(values) != len(ids):
+                raise ValueError(f"{self.path}: {len(values)} {name} for {len(ids)} ids; the columns differ in length")
+        if self.count != len(ids):
+            raise ValueError(f"{self.path}: {self.count} images for {len(ids)} rows")
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"{self.path}: ids repeat; each image needs an id of its own")
+        check_positions(np.column_stack([columns["latitudes"], columns["longitudes"]]), origin=str(self.path))
+        self.images.resize((self.count,))
+        for name, dtype in NUMBERS.items():
+            self.file[name] = np.asarray(columns[name], dtype=dtype)
+            self.digest.update(self.file[name][:].tobytes())
+        for name, values in sorted(texts.items()):
+            self.file.create_dataset(name, data=np.asarray(values, dtype=object), dtype=h5py.string_dtype())
+            # JSON, so that neither a name nor the end of a value can be taken for another
+            self.digest.update(json.dumps([name, list(values)]).encode())
+        if "clusters" in columns:  # those of the source; the pipeline's own are in a table beside
+            self.file["clusters"] = np.asarray(columns["clusters"], dtype=np.int64)
+            self.digest.update(self.file["clusters"][:].tobytes())
+        for name, value in {**attributes, **provenance(), "digest": self.digest.hexdigest()}.items():
+            self.file.attrs[name] = value
+
+
+@contextlib.contextmanager
+def writing_store(path):
+    """A :class:`StoreWriter` whose file is renamed to `path` when all is written, and removed on an error."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        yield StoreWriter(file, path)
 
 
 def write_store(path, encoded, columns, captions, attributes):
@@ -21,43 +79,43 @@ def write_store(path, encoded, columns, captions, attributes):
     Args:
         path: HDF5 file.
         encoded: encoded image files, an iterable of n bytes objects.
-        columns: latitudes and longitudes (float64 degrees, WGS 84), ids, geocells, countries, groups (text):
-            n values each.
+        columns: latitudes and longitudes (float64 degrees, WGS 84), ids, geocells, countries, groups (text) and,
+            where the source has them, licences, authors (text) and clusters (int): n values each.
         captions: caption set to n captions.
         attributes: source, licence, attribution, ...; versions, time and digest are added.
 
     Raises:
         ValueError: coordinates are not degrees, ids repeat, or the lengths differ.
     """
-    count = len(columns["ids"])
-    texts = {name: columns[name] for name in TEXTS}
-    texts |= {f"captions/{name}": values for name, values in captions.items()}
-    for name, values in {**texts, **{name: columns[name] for name in NUMBERS}}.items():
-        if len(values) != count:
-            raise ValueError(f"{path}: {len(values)} {name} for {count} ids; the columns differ in length")
-    if len(set(columns["ids"])) != count:
-        raise ValueError(f"{path}: ids repeat; each image needs an id of its own")
-    check_positions(np.column_stack([columns["latitudes"], columns["longitudes"]]), origin=str(path))
-    digest = hashlib.sha256()
+    with writing_store(path) as writer:
+        for data in encoded:
+            writer.append(data)
+        writer.finish(columns, captions, attributes)
+
+
+def export_store(store, clusters, path):
+    """Write a file that the paper's scripts read: images, latitudes, longitudes and clusters by their names.
+
+    The images stay where they are: the file links to the store by a relative path, so move both together.
+
+    Args:
+        store: image store.
+        clusters: cluster of each of its images, shape (n,); -1 for none.
+        path: HDF5 file to write.
+
+    Raises:
+        ValueError: there are not as many clusters as images.
+    """
+    with h5py.File(store, "r") as file:
+        count, digest = len(file["images"]), file.attrs["digest"]
+    if len(clusters) != count:
+        raise ValueError(f"{store} has {count} images, but there are clusters for {len(clusters)}; assign them again.")
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        images = file.create_dataset("images", (count,), dtype=h5py.vlen_dtype(np.uint8))
-        written = 0
-        for row, data in enumerate(encoded):
-            written = row + 1
-            if written > count:
-                break
-            images[row] = np.frombuffer(data, dtype=np.uint8)
-            digest.update(hashlib.sha256(data).digest())
-        if written != count:
-            raise ValueError(f"{path}: {'more' if written > count else written} images for {count} rows")
-        for name, dtype in NUMBERS.items():
-            file[name] = np.asarray(columns[name], dtype=dtype)
-            digest.update(file[name][:].tobytes())
-        for name, values in sorted(texts.items()):
-            file.create_dataset(name, data=np.asarray(values, dtype=object), dtype=h5py.string_dtype())
-            # JSON, so that neither a name nor the end of a value can be taken for another
-            digest.update(json.dumps([name, list(values)]).encode())
-        for name, value in {**attributes, **provenance(), "digest": digest.hexdigest()}.items():
+        link = os.path.relpath(store, Path(path).parent)
+        for name in ("images", *NUMBERS, "ids"):
+            file[name] = h5py.ExternalLink(link, name)
+        file["clusters"] = np.asarray(clusters, dtype=np.int64)
+        for name, value in {"images_digest": digest, **provenance()}.items():
             file.attrs[name] = value
 
 
@@ -85,7 +143,7 @@ def read_positions(path):
 
 def decode_image(data):
     """A PIL image, upright by its EXIF orientation, in red, green, blue."""
-    with Image.open(io.BytesIO(data)) as image:
+    with open_header(data) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 

@@ -1,32 +1,177 @@
-"""Source `table`: your own photos, listed in a CSV or Parquet table of paths and coordinates."""
+"""Source `table`: your own photos, listed in a CSV or Parquet table of paths and coordinates.
+
+A table may have any length: it is read in chunks. Source `urls` shares this reading.
+"""
 
 import csv
-import io
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from PIL import Image
 
-from geoprobe.geodesy import check_positions
+from geoprobe.images import files, sources
 
-NEEDED = ("path", "latitude", "longitude")
+NETWORK = False
+COORDINATES = ("latitude", "longitude")
+OPTIONAL = ("id", "group", "country", "licence", "author")
 
 
-def _columns(path):
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
+def _is_parquet(path):
+    return Path(path).suffix.lower() == ".parquet"
 
-        return pyarrow.parquet.read_schema(path).names
+
+def _open_parquet(path):
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f'"{path}" is not a Parquet file, though it is named as one ({error}).') from error
+
+
+def column_names(path):
+    """Names of the columns of a CSV or Parquet table.
+
+    Raises:
+        ValueError: the file is not the Parquet or UTF-8 text that its name says.
+    """
+    if _is_parquet(path):
+        with _open_parquet(path) as file:
+            return file.schema_arrow.names
     with open(path, newline="", encoding="utf-8-sig") as file:
-        return next(csv.reader(file), [])
+        return next(_csv_rows(file, path), [])
 
 
-def _read(path):
-    """All columns as text, a gap as "": what a table calls 01 or NA is a name, not a number or a gap."""
-    if path.suffix == ".parquet":
-        table = pd.read_parquet(path)
-        return table.astype(object).where(table.notna(), "").astype(str)
-    return pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
+def _csv_rows(file, path):
+    """Rows of a CSV file that hold anything; an error says in which line the file cannot be read."""
+    reader = csv.reader(file, strict=True)
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        line = reader.line_num
+        raise ValueError(f"{path}, line {line}: {error}. Is a quotation mark left open or not doubled?") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}, after line {reader.line_num}: not UTF-8 text. Save the table as UTF-8.") from error
+
+
+def _fields(rows, header, path):
+    """Rows with as many fields as there are columns."""
+    width = len(header)
+    for row in rows:
+        if len(row) > width and any(row[width:]):
+            raise ValueError(
+                f"{path}: a row has {len(row)} fields under {width} columns: {','.join(row)[:200]}. "
+                "Put a field that holds a comma between quotation marks."
+            )
+        yield row[:width] if len(row) >= width else row + [""] * (width - len(row))
+
+
+def _csv_frames(path, columns):
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = _csv_rows(file, path)
+        header = next(rows, [])
+        places = [header.index(name) for name in columns]
+        # the fields that nobody asked for are let go row by row
+        rows = ([row[place] for place in places] for row in _fields(rows, header, path))
+        while chunk := list(itertools.islice(rows, sources.CHUNK)):
+            yield pd.DataFrame(chunk, columns=columns, dtype="str")
+
+
+def _as_text(array, name, path):
+    """An Arrow array as text, a gap as ""."""
+    import pyarrow
+    import pyarrow.compute
+
+    if pyarrow.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pyarrow.types.is_floating(array.type):
+        array = pyarrow.compute.if_else(pyarrow.compute.is_nan(array), None, array)
+    try:
+        return array.cast(pyarrow.string()).fill_null("").to_pandas().astype("str")
+    except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid) as error:
+        raise ValueError(f'{path}: the column "{name}" holds {array.type}, not text or numbers.') from error
+
+
+def _parquet_frames(path, columns):
+    with _open_parquet(path) as file:
+        for batch in file.iter_batches(batch_size=sources.CHUNK, columns=list(columns)):
+            yield pd.DataFrame({name: _as_text(batch.column(name), name, path) for name in columns})
+
+
+def read_text(path, columns):
+    """Yield frames of at most CHUNK rows of some columns of a CSV or Parquet table, in its order.
+
+    All is text, and a gap is "": what a table calls 01 or NA is a name, not a number or a gap.
+
+    Raises:
+        ValueError: the file cannot be read as what its name says, or a row has more fields than there are columns.
+    """
+    frames = _parquet_frames if _is_parquet(path) else _csv_frames
+    for frame in frames(path, list(dict.fromkeys(columns))):
+        if len(frame):
+            yield frame
+
+
+def to_degrees(texts):
+    """Text as float64 degrees, NaN where it is no finite number."""
+    numbers = pd.to_numeric(texts, errors="coerce").astype(np.float64)
+    return numbers.where(np.isfinite(numbers))
+
+
+def check_columns(path, where, captions=()):
+    """Refuse a table that lacks a column.
+
+    Args:
+        path: CSV or Parquet table.
+        where: the column that says where an image is: "path" or "url".
+        captions: columns that hold captions.
+
+    Raises:
+        ValueError: a column is not there; names the missing ones and those there are.
+    """
+    columns = column_names(path)
+    missing = [name for name in (where, *COORDINATES) if name not in columns]
+    if missing:
+        raise ValueError(
+            f'path is "{path}", whose columns are {", ".join(columns)}: no column {" and no column ".join(missing)}. '
+            f"Rename or add it: each image needs {where}, latitude and longitude (degrees)."
+        )
+    for name in captions:
+        if name not in columns:
+            raise ValueError(f'captions names the column "{name}", which "{path}" does not have.')
+
+
+def list_rows(path, where, captions=()):
+    """Yield the rows of a table as frames of a source (see :mod:`geoprobe.images.sources`).
+
+    Args:
+        path: CSV or Parquet table.
+        where: the column that says where an image is, "path" or "url"; it is taken over.
+        captions: columns that hold captions.
+    """
+    names = column_names(path)
+    optional = [name for name in OPTIONAL if name in names]
+    first = 1
+    for table in read_text(path, [where, *COORDINATES, *optional, *captions]):
+        place = table[where]
+        # a row that has neither an id nor a place can only be named by its number
+        numbers = pd.Series([f"row {number}" for number in range(first, first + len(table))], dtype="str")
+        first += len(table)
+        unnamed = place.where(place != "", numbers)
+        ids = table["id"].where(table["id"] != "", unnamed) if "id" in table else unnamed
+        rows = pd.DataFrame({"id": ids, **{name: to_degrees(table[name]) for name in COORDINATES}})
+        # an image without a group is one of its own
+        rows["group"] = table["group"].where(table["group"] != "", ids) if "group" in table else ids
+        for name in ("country", "licence", "author"):
+            if name in table:
+                rows[name] = table[name]
+        for name in captions:
+            rows[f"caption:{name}"] = table[name]
+        rows[where] = place
+        rows["reason"] = np.where(place == "", f"no {where}", "")
+        yield rows
 
 
 def check(options):
@@ -34,71 +179,22 @@ def check(options):
     path = Path(options["path"])
     if not path.is_file():
         raise ValueError(f'path is "{path}", and there is no such file. Give a CSV or Parquet table.')
-    columns = _columns(path)
-    missing = [name for name in NEEDED if name not in columns]
-    if missing:
-        raise ValueError(
-            f'path is "{path}", whose columns are {", ".join(columns)}: no column {" and no column ".join(missing)}. '
-            "Rename or add it: each image needs path, latitude and longitude (degrees)."
-        )
-    for name in options.get("captions", []):
-        if name not in columns:
-            raise ValueError(f'captions names the column "{name}", which "{path}" does not have.')
+    check_columns(path, "path", options.get("captions", []))
 
 
-def list_images(options):
-    """Rows of the table; a row without usable coordinates is a reject, and a table of only such rows an error."""
-    path = Path(options["path"])
-    table = _read(path)
-    rows = pd.DataFrame(
-        {
-            "id": table["id"].where(table["id"] != "", table["path"]) if "id" in table else table["path"],
-            "latitude": pd.to_numeric(table["latitude"], errors="coerce"),
-            "longitude": pd.to_numeric(table["longitude"], errors="coerce"),
-            "path": table["path"],
-        }
-    )
-    # an image without a group is one of its own
-    rows["group"] = table["group"].where(table["group"] != "", rows["id"]) if "group" in table else rows["id"]
-    for name in options.get("captions", []):
-        rows[f"caption:{name}"] = table[name]
-    reason = pd.Series("", index=rows.index)
-    reason[(rows["latitude"] == 0) & (rows["longitude"] == 0)] = "coordinates are (0, 0)"
-    reason[rows["longitude"].abs() > 180] = "longitude outside [-180, 180]"
-    reason[rows["latitude"].abs() > 90] = "latitude outside [-90, 90]"
-    reason[rows["latitude"].isna() | rows["longitude"].isna()] = "no coordinates"
-    reason[rows["id"].duplicated()] = "id given twice"
-    reason[rows["path"] == ""] = "no path"
-    rejects = rows.loc[reason != "", ["id", "latitude", "longitude"]].assign(reason=reason[reason != ""])
-    rows = rows[reason == ""].reset_index(drop=True)
-    if rows.empty:
-        counts = ", ".join(f"{count} x {name}" for name, count in rejects["reason"].value_counts().items())
-        raise ValueError(
-            f"{path}: no row has usable coordinates ({counts}). Are the columns swapped or in another unit?"
-        )
-    check_positions(rows[["latitude", "longitude"]].to_numpy(), origin=str(path))
-    return rows, rejects.reset_index(drop=True)
+def list_images(options, folder=None):
+    """Yield the rows of the table; one without a path has that for its reason."""
+    yield from list_rows(options["path"], "path", options.get("captions", []))
 
 
 def load_images(rows, options):
-    """Yield each file as it is on disk, or the reason why it is no image. Paths are relative to the table."""
+    """Yield each file as it is on disk, or the reason why it cannot be read. Paths are relative to the table."""
     folder = Path(options["path"]).parent
     for name in rows["path"]:
-        try:
-            data = (folder / name).read_bytes()
-        except OSError as error:
-            yield None, f"cannot be read: {error.strerror}"
-            continue
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-        except Exception as error:  # a decoder may raise anything on a damaged file, and the reject says what
-            yield None, f"not an image: {type(error).__name__}"
-            continue
-        yield data, ""
+        yield files.read_file(folder / name)
 
 
-def describe(options):
+def describe(options, folder=None):
     """Licence and attribution as the user states them."""
     return {
         "licence": options.get("licence", "not stated"),

@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 import geoprobe
-from geoprobe.images.store import decode_image, read_columns, read_images, read_pixels, read_positions, read_squares
+from geoprobe.images.store import (
+    CHUNK,
+    decode_image,
+    read_columns,
+    read_images,
+    read_pixels,
+    read_positions,
+    read_squares,
+)
 from geoprobe.images.store import write_store as write
 
 TEXTS = ("ids", "geocells", "countries", "groups")
@@ -266,3 +274,29 @@ def test_a_failed_write_leaves_the_earlier_store_as_it_was(store):
         store(encoded=FILES[:2])
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_clusters_licences_and_authors_of_a_source_are_kept(tmp_path):
+    names = [str(number) for number in range(len(FILES))]
+    columns = dict.fromkeys(("ids", "geocells", "countries", "groups", "licences", "authors"), names)
+    columns |= dict.fromkeys(("latitudes", "longitudes"), np.zeros(len(names)) + 1)
+    digests = []
+    for clusters in (np.arange(len(names)), np.arange(len(names)) + 1):
+        write(tmp_path / "store.h5", FILES, columns | {"clusters": clusters}, {}, {})
+        with h5py.File(tmp_path / "store.h5") as file:
+            assert file["clusters"].dtype == np.int64
+            np.testing.assert_array_equal(file["clusters"], clusters)
+            assert file["licences"].asstr()[:].tolist() == file["authors"].asstr()[:].tolist() == names
+            digests.append(file.attrs["digest"])
+    assert digests[0] != digests[1]
+
+
+def test_a_store_of_more_images_than_it_grows_by_at_a_time_has_each_in_its_place(tmp_path):
+    count = 2 * CHUNK + 3
+    files = [bytes([number % 251, number // 251]) for number in range(count)]
+    names, ones = [str(number) for number in range(count)], np.ones(count)
+    columns = dict.fromkeys(("ids", "geocells", "countries", "groups"), names)
+    columns |= dict.fromkeys(("latitudes", "longitudes"), ones)
+    write(tmp_path / "store.h5", iter(files), columns, {}, {})
+    with h5py.File(tmp_path / "store.h5") as file:
+        assert [data.tobytes() for data in file["images"]] == files

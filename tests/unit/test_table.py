@@ -2,14 +2,19 @@
 
 import io
 import struct
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from geoprobe.images import table
+from geoprobe.images import sources, table
+from geoprobe.images.build import verify_rows
 
+PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 HEADER = ["path", "latitude", "longitude"]
 FORMS = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP"}
 
@@ -49,8 +54,9 @@ def listed(photos):
 GOOD = [("a.png", 48.8566, 2.3522), ("b.jpg", -1.2864, 36.8172), ("below/c.png", -16.85, 179.99)]
 
 
-def reasons(rejects):
-    return dict(zip(rejects["id"], rejects["reason"], strict=True))
+def listing(options):
+    """All rows of a table that can be listed, in one frame."""
+    return pd.concat(table.list_images(options), ignore_index=True)
 
 
 # listing
@@ -60,11 +66,12 @@ def reasons(rejects):
 def test_a_table_lists_its_photos_at_their_positions(listed, name):
     options = listed(*GOOD, name=name)
     table.check(options)
-    rows, rejects = table.list_images(options)
+    rows = listing(options)
     assert rows["id"].tolist() == rows["group"].tolist() == [path for path, _, _ in GOOD]
     np.testing.assert_array_equal(rows[["latitude", "longitude"]], [row[1:] for row in GOOD])
-    assert rejects.empty
-    assert {"id", "latitude", "longitude", "reason"} == set(rejects)
+    assert rows["latitude"].dtype == rows["longitude"].dtype == np.float64
+    assert rows["reason"].tolist() == ["", "", ""]
+    assert set(rows) == {"id", "latitude", "longitude", "group", "path", "reason"}
 
 
 def test_a_table_saved_by_a_spreadsheet_with_a_byte_order_mark_is_read(listed):
@@ -74,7 +81,7 @@ def test_a_table_saved_by_a_spreadsheet_with_a_byte_order_mark_is_read(listed):
         file.seek(0)
         file.write("\ufeff" + text)
     table.check(options)
-    assert len(table.list_images(options)[0]) == 3
+    assert listing(options)["path"].tolist() == [path for path, _, _ in GOOD]
 
 
 @pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
@@ -88,7 +95,7 @@ def test_ids_groups_and_captions_are_taken_over(listed, name):
         captions=["title"],
     )
     table.check(options)
-    rows, _ = table.list_images(options)
+    rows = listing(options)
     assert rows["id"].tolist() == ["x", "ü"]
     assert rows["group"].tolist() == ["Ann", "Bob"]
     assert rows["caption:title"].tolist() == ["A hill", ""]
@@ -96,14 +103,13 @@ def test_ids_groups_and_captions_are_taken_over(listed, name):
 
 
 def test_ids_are_kept_as_they_are_written(listed):
-    rows, rejects = table.list_images(listed(("a.png", 1, 2, "01"), ("b.jpg", 1, 2, "1"), columns=[*HEADER, "id"]))
+    rows = listing(listed(("a.png", 1, 2, "01"), ("b.jpg", 1, 2, "1"), columns=[*HEADER, "id"]))
     assert rows["id"].tolist() == ["01", "1"]
-    assert rejects.empty
 
 
 @pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
-def test_a_row_without_usable_coordinates_is_left_out_for_its_reason(listed, name):
-    options = listed(
+def test_rows_of_any_coordinates_are_listed_as_they_are_for_the_check_of_all_sources(listed, name):
+    table_rows = [
         GOOD[0],
         ("null island", 0.0, 0.0),
         ("nowhere", None, 5.0),
@@ -111,36 +117,82 @@ def test_a_row_without_usable_coordinates_is_left_out_for_its_reason(listed, nam
         ("swapped", 142.7, 35.7),
         ("south of south", -90.5, 0.0),
         ("counted from 0 to 360", 10.0, 200.0),
-        ("on the equator", 0.0, 9.5),
-        ("on the prime meridian", 51.5, 0.0),
         ("pole", -90.0, 180.0),
-        name=name,
+    ]
+    rows = listing(listed(*table_rows, name=name))
+    assert rows["id"].tolist() == [row[0] for row in table_rows]
+    assert rows["reason"].tolist() == [""] * len(table_rows)
+    np.testing.assert_array_equal(
+        rows[["latitude", "longitude"]], np.array([row[1:] for row in table_rows], dtype=np.float64)
     )
-    rows, rejects = table.list_images(options)
-    assert rows["id"].tolist() == ["a.png", "on the equator", "on the prime meridian", "pole"]
-    assert rows.index.tolist() == [0, 1, 2, 3]
-    assert reasons(rejects) == {
-        "null island": "coordinates are (0, 0)",
-        "nowhere": "no coordinates",
-        "no longitude": "no coordinates",
-        "swapped": "latitude outside [-90, 90]",
-        "south of south": "latitude outside [-90, 90]",
-        "counted from 0 to 360": "longitude outside [-180, 180]",
-    }
 
 
 def test_coordinates_that_are_no_numbers_are_missing_coordinates(listed):
-    options = listed(("a.png", "48.5", "2.5"), ("b.jpg", "48° N", "2° E"), ("below/c.png", "inf", "3"))
-    rows, rejects = table.list_images(options)
-    np.testing.assert_array_equal(rows[["latitude", "longitude"]], [(48.5, 2.5)])
-    assert reasons(rejects)["b.jpg"] == "no coordinates"
-    assert set(reasons(rejects)) == {"b.jpg", "below/c.png"}
+    options = listed(("a.png", "48.5", " 2.5"), ("b.jpg", "48° N", "2,5"), ("below/c.png", "inf", "-inf"))
+    rows = listing(options)
+    np.testing.assert_array_equal(rows[["latitude", "longitude"]], [(48.5, 2.5), (np.nan,) * 2, (np.nan,) * 2])
 
 
-def test_an_id_given_twice_keeps_the_first(listed):
-    rows, rejects = table.list_images(listed(("a.png", 1, 2), ("b.jpg", 3, 4), ("a.png", 5, 6)))
-    assert rows["latitude"].tolist() == [1, 3]
-    assert rejects[["latitude", "reason"]].to_numpy().tolist() == [[5, "id given twice"]]
+@PROPERTY
+@given(st.lists(st.tuples(*[st.floats(-180, 180)] * 2), min_size=1, max_size=20), st.sampled_from([32, 64]))
+def test_coordinates_keep_every_digit_whatever_the_kind_of_table(tmp_path_factory, positions, bits):
+    frame = pd.DataFrame(positions, columns=["latitude", "longitude"], dtype=f"float{bits}")
+    frame.insert(0, "path", [f"{number}.png" for number in range(len(frame))])
+    path = tmp_path_factory.mktemp("digits") / "photos.parquet"
+    frame.to_parquet(path, index=False)
+    frame.to_csv(path.with_suffix(".csv"), index=False)
+    for name in (path, path.with_suffix(".csv")):
+        found = listing({"path": str(name)})[["latitude", "longitude"]].astype(f"float{bits}")
+        np.testing.assert_array_equal(found, frame[["latitude", "longitude"]])
+
+
+@pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
+def test_country_licence_and_author_are_taken_over_where_the_table_has_them(listed, name):
+    columns = [*HEADER, "country", "licence", "author"]
+    options = listed(
+        ("a.png", 1, 2, "FR", "CC BY 4.0", "Ann"), ("b.jpg", 3, 4, None, None, None), columns=columns, name=name
+    )
+    rows = listing(options)
+    assert rows[["country", "licence", "author"]].to_numpy().tolist() == [["FR", "CC BY 4.0", "Ann"], ["", "", ""]]
+    assert not {"country", "licence", "author"} & set(listing(listed(*GOOD)))
+
+
+# length
+
+
+@pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 20])
+def test_a_table_is_read_in_chunks_that_make_up_the_whole(listed, monkeypatch, name, chunk):
+    table_rows = [(f"{number}.png" if number % 5 else None, number, -number, f"t{number}") for number in range(20)]
+    options = listed(*table_rows, columns=[*HEADER, "title"], name=name, captions=["title"])
+    whole = listing(options)
+    monkeypatch.setattr(sources, "CHUNK", chunk)
+    frames = list(table.list_images(options))
+    assert max(len(frame) for frame in frames) == chunk
+    assert all(frame.index[0] == 0 for frame in frames)
+    pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), whole)
+    assert whole["id"].is_unique
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_memory_does_not_grow_with_the_length_of_a_table(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(sources, "CHUNK", 1000)
+    peaks = []
+    for count in (4_000, 40_000):
+        frame = pd.DataFrame(
+            {"path": [f"{number:0100d}" for number in range(count)], "latitude": 1.0, "longitude": 2.0}
+        )
+        path = tmp_path / f"{count}.{suffix}"
+        if suffix == "csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False, row_group_size=1000)
+        del frame
+        tracemalloc.start()
+        assert sum(len(rows) for rows in table.list_images({"path": str(path)})) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 # a table with gaps, as people's tables have
@@ -149,11 +201,11 @@ def test_an_id_given_twice_keeps_the_first(listed):
 @pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
 def test_a_row_without_a_path_is_left_out_and_the_rest_loaded(listed, name):
     options = listed(GOOD[0], (None, 5.0, 6.0), GOOD[1], name=name)
-    rows, rejects = table.list_images(options)
-    loaded = list(table.load_images(rows, options))
-    images = [data for data, _ in loaded if data is not None]
-    assert images == [picture("PNG", 1), picture("JPEG", 2)]
-    assert len(rejects) + sum(reason != "" for _, reason in loaded) == 1
+    rows = listing(options)
+    assert rows["reason"].tolist() == ["", "no path", ""]
+    assert rows["id"].tolist() == ["a.png", "row 2", "b.jpg"]
+    loaded = list(table.load_images(rows[rows["reason"] == ""], options))
+    assert loaded == [(picture("PNG", 1), ""), (picture("JPEG", 2), "")]
 
 
 @pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
@@ -161,8 +213,8 @@ def test_a_row_without_a_path_is_left_out_and_the_rest_loaded(listed, name):
 def test_a_gap_among_ids_or_groups_is_no_value_that_is_shared_or_missing(listed, name, column):
     rows = [(*row, value) for row, value in zip(GOOD, ["x", None, None], strict=True)]
     options = listed(*rows, columns=[*HEADER, column], name=name)
-    rows, rejects = table.list_images(options)
-    assert len(rows) + len(rejects) == 3
+    rows = listing(options)
+    assert len(rows) == 3
     for found in ("id", "group"):
         assert all(isinstance(value, str) and value for value in rows[found])
         assert rows[found].is_unique
@@ -171,14 +223,14 @@ def test_a_gap_among_ids_or_groups_is_no_value_that_is_shared_or_missing(listed,
 def test_the_words_na_and_none_are_words(listed):
     columns = [*HEADER, "id", "group", "title"]
     options = listed(("a.png", 1, 2, "NA", "null", "None"), columns=columns, captions=["title"])
-    rows, _ = table.list_images(options)
+    rows = listing(options)
     assert rows[["id", "group", "caption:title"]].to_numpy().tolist() == [["NA", "null", "None"]]
 
 
 @pytest.mark.parametrize("values", [(None, None), (7, None)])
 def test_a_caption_column_without_any_text_is_read(listed, values):
     rows = [(*row, value) for row, value in zip(GOOD, values, strict=False)]
-    rows, _ = table.list_images(listed(*rows, columns=[*HEADER, "title"], captions=["title"]))
+    rows = listing(listed(*rows, columns=[*HEADER, "title"], captions=["title"]))
     assert all(isinstance(caption, str) for caption in rows["caption:title"])
     assert rows["caption:title"].tolist()[-1] == ""
 
@@ -186,15 +238,45 @@ def test_a_caption_column_without_any_text_is_read(listed, values):
 # errors
 
 
-def test_a_table_of_swapped_columns_is_refused_with_the_fix(listed):
-    options = listed(("a.png", 139.7, 35.7), ("b.jpg", 151.2, -33.9))
-    with pytest.raises(ValueError, match=r"no row has usable coordinates .*2 x latitude outside.*columns swapped"):
-        table.list_images(options)
+def test_a_table_without_rows_lists_none(listed):
+    assert list(table.list_images(listed())) == []
 
 
-def test_a_table_without_rows_is_refused(listed):
-    with pytest.raises(ValueError, match="no row has usable coordinates"):
-        table.list_images(listed())
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('a.png,1,2\n"b.jpg,3,4\n', r"line 3: .*Is a quotation mark left open"),
+        ('a.png,1,2\n"b".jpg,3,4\n', r"line 3: .*not doubled"),
+        ("a.png,1,2\nb, the second.jpg,3,4\n", r"4 fields under 3 columns: b, the second\.jpg,3,4\. Put a field"),
+        ("a.png,1,2\n\xe9t\xe9.jpg,3,4\n", r"not UTF-8 text\. Save the table as UTF-8"),
+    ],
+)
+def test_text_that_is_no_csv_is_named_by_file_and_place(photos, text, says):
+    (photos / "photos.csv").write_bytes(b"path,latitude,longitude\n" + text.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"photos\.csv.*{says}") as caught:
+        listing({"path": str(photos / "photos.csv")})
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_fields_and_lines_beyond_the_columns_are_no_error_and_short_rows_are_gaps(photos):
+    text = "path,latitude,longitude,title\na.png,1,2,hill,,\n\nb.jpg,3\n"
+    (photos / "photos.csv").write_text(text)
+    rows = listing({"path": str(photos / "photos.csv"), "captions": ["title"]})
+    assert rows["caption:title"].tolist() == ["hill", ""]
+    np.testing.assert_array_equal(rows[["latitude", "longitude"]], [(1, 2), (3, np.nan)])
+
+
+def test_a_parquet_table_that_is_none_is_named(photos):
+    (photos / "photos.parquet").write_text("path,latitude,longitude\n")
+    with pytest.raises(ValueError, match=r"photos\.parquet\" is not a Parquet file"):
+        table.check({"path": str(photos / "photos.parquet")})
+
+
+def test_a_column_of_lists_is_named(photos):
+    frame = pd.DataFrame({"path": ["a.png"], "latitude": [1.0], "longitude": [2.0], "title": [[["a"], ["b"]]]})
+    frame.to_parquet(photos / "photos.parquet")
+    with pytest.raises(ValueError, match=r'photos\.parquet: the column "title" holds list<.*not text or numbers'):
+        listing({"path": str(photos / "photos.parquet"), "captions": ["title"]})
 
 
 @pytest.mark.parametrize("name", ["photos.csv", "photos.parquet"])
@@ -240,9 +322,17 @@ def load(photos, *names):
     return list(table.load_images(rows, {"path": str(photos / "photos.csv")}))
 
 
+def verified(photos, *names):
+    """What the build stage finds of files: "ok", or the reason why they are left out."""
+    rows = pd.DataFrame({"path": names})
+    return verify_rows(rows, table, {"path": str(photos / "photos.csv")}, threads=2, max_pixels=10**6)[
+        "status"
+    ].tolist()
+
+
 def test_files_are_loaded_as_they_are_on_disk_relative_to_the_table(listed):
     options = listed(*GOOD)
-    rows, _ = table.list_images(options)
+    rows = listing(options)
     expected = [picture("PNG", 1), picture("JPEG", 2), picture("PNG", 3)]
     assert list(table.load_images(rows, options)) == [(data, "") for data in expected]
 
@@ -265,9 +355,7 @@ def test_a_missing_file_and_a_folder_are_left_out_for_their_reason(photos):
 )
 def test_a_file_that_is_no_picture_is_left_out_for_that_reason(photos, content):
     (photos / "broken.png").write_bytes(content)
-    ((data, reason),) = load(photos, "broken.png")
-    assert data is None
-    assert reason.startswith("not an image: ")
+    assert verified(photos, "broken.png")[0] in ("not an image", "truncated")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged headers; they belong in the log
@@ -281,11 +369,9 @@ def test_a_damaged_file_is_loaded_or_left_out_but_never_ends_the_run(photos, suf
             damaged[place] = generator.integers(256)
         names.append(f"damaged{number}.{suffix}")
         (photos / names[-1]).write_bytes(damaged[: generator.integers(1, len(whole))] if number % 3 == 0 else damaged)
-    loaded = load(photos, *names, "a.png")
-    assert loaded[-1] == (picture("PNG", 1), "")
-    for name, (data, reason) in zip(names, loaded[:-1], strict=True):
-        assert (data is None) == (reason != "")
-        assert data in (None, (photos / name).read_bytes())
+    statuses = verified(photos, *names, "a.png")
+    assert statuses[-1] == "ok"
+    assert set(statuses) <= {"ok", "not an image", "truncated", "too many pixels"}
 
 
 def test_a_tiff_whose_header_is_damaged_is_left_out(photos):
@@ -296,10 +382,7 @@ def test_a_tiff_whose_header_is_damaged_is_left_out(photos):
     (strips,) = [entry for entry in entries if struct.unpack_from("<H", damaged, entry) == (273,)]
     struct.pack_into("<H", damaged, strips + 2, 5)  # the strips' place is given as a fraction
     (photos / "damaged.tif").write_bytes(damaged)
-    ((data, reason), (good, _)) = load(photos, "damaged.tif", "a.png")
-    assert data is None
-    assert reason.startswith("not an image: ")
-    assert good == picture("PNG", 1)
+    assert verified(photos, "damaged.tif", "a.png") == ["not an image", "ok"]
 
 
 # description

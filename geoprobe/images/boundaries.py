@@ -1,0 +1,65 @@
+"""Where the files of administrative polygons are: the user's own, or fetched (they may not be shipped)."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+from geoprobe.images import polygons
+from geoprobe.runtime import replacing, write_json
+
+
+def fetch_boundaries(options, manifest, network):
+    """Bring the files of all layers onto this machine, check their columns, and write a manifest.
+
+    Args:
+        options: coast_km, and layers: a list of {file (a path or an http(s) URL), member (of a zip file), layer,
+            country, region, district}.
+        manifest: JSON file to write; what is fetched lies in the folder of its name.
+        network: limits and pace of fetching.
+
+    Raises:
+        ValueError: a file is absent or lacks a column that the options name; names both.
+        FetchError: a URL cannot be fetched.
+    """
+    folder = Path(manifest).with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    layers, fetched = [], {}
+    for layer in options["layers"]:
+        path = layer["file"]
+        if path.startswith(("http://", "https://")):
+            if path not in fetched:
+                fetched[path] = _fetch(path, folder, network)
+            path = folder / fetched[path]["file"]
+        if "member" in layer:
+            path = _extract(Path(path), layer["member"], folder)
+        levels = {key: layer[key] for key in ("layer", *polygons.LEVELS) if key in layer}
+        layers.append({"path": str(path), **levels})
+    polygons.check({"layers": layers})
+    content = {"layers": layers, "coast_km": options["coast_km"], "files": list(fetched.values())}
+    write_json(content, manifest)
+
+
+def _fetch(url, folder, network):
+    from geoprobe.images.fetch import fetch_file
+
+    return fetch_file(url, folder / url.rsplit("/", 1)[1], network)
+
+
+def _extract(archive, member, folder):
+    """One member of a zip file as a file in the folder, under its last name."""
+    target = folder / Path(member).name
+    with zipfile.ZipFile(archive) as file:
+        if member not in file.namelist():
+            raise ValueError(f'member is "{member}", which "{archive}" does not hold: {", ".join(file.namelist())}.')
+        if target.is_file() and target.stat().st_size == file.getinfo(member).file_size:
+            return target
+        with replacing(target) as temporary, file.open(member) as source, open(temporary, "wb") as copy:
+            shutil.copyfileobj(source, copy)
+    return target
+
+
+def read_layers(manifest):
+    """Layers and coast_km of a manifest, as :func:`geoprobe.images.units.administrative_units` takes them."""
+    content = json.loads(Path(manifest).read_text(encoding="utf-8"))
+    return {"layers": content["layers"], "coast_km": content["coast_km"]}

@@ -1,0 +1,199 @@
+"""A data set of the Hugging Face hub at one commit: its files, and what lies in them without fetching the whole."""
+
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+HUB = "https://huggingface.co"
+AGAIN = (408, 429, 500, 502, 503, 504)
+TOKEN = (
+    "See whether the name is right. If its page asks for conditions, accept them there, and set HF_TOKEN to a token of "
+    "the account that did."
+)
+
+
+class HubFile(NamedTuple):
+    """A file of a data set: its path, size in bytes, git's name of its content, and its sha256 ("" if unknown)."""
+
+    path: str
+    size: int
+    blob: str
+    sha256: str
+
+
+def endpoint_of(options):
+    """Address of the hub: option `endpoint`, else HF_ENDPOINT, else the public one."""
+    return (options.get("endpoint") or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def file_url(endpoint, repo, commit, path):
+    """Address of a file of a data set."""
+    return f"{endpoint}/datasets/{repo}/resolve/{commit}/{quote(path)}"
+
+
+def _is_transient(error):
+    """Whether the same may work later."""
+    from huggingface_hub import errors
+
+    if isinstance(error, (errors.OfflineModeIsEnabled, errors.FileMetadataError)):
+        return False
+    if isinstance(error, errors.LocalEntryNotFoundError):  # the hub's words for a file that could not be asked for
+        return error.__cause__ is None or _is_transient(error.__cause__)
+    response = getattr(error, "response", None)
+    if response is not None:
+        return response.status_code in AGAIN
+    return isinstance(error, (errors.HTTPError, ConnectionError, TimeoutError)) or "Consistency check" in str(error)
+
+
+class Repository:
+    """A data set of the hub at the commit that a branch, tag or commit name leads to now.
+
+    Args:
+        options: `repo` and, where they differ from the default, `revision` ("main") and `endpoint`.
+        network: options of the network; `attempts` and `timeout_s` are used.
+        folder: where files are put.
+
+    Attributes:
+        commit: the commit's whole name.
+        licence: as the data set's card states it, or "".
+        restricted: whether files are given to accounts only.
+
+    Raises:
+        FetchError: the data set cannot be read: it does not exist, asks for a token, or the hub cannot be reached.
+        ValueError: it has no such revision.
+    """
+
+    def __init__(self, options, network, folder):
+        from huggingface_hub import HfApi
+
+        from geoprobe.images.http import network_options
+
+        self.name, self.revision = options["repo"], options.get("revision", "main")
+        self.endpoint, self.folder = endpoint_of(options), Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        network = network_options(network)
+        self.attempts, self.timeout_s = network["attempts"], network["timeout_s"]
+        self.api = HfApi(endpoint=self.endpoint)
+        info = self._ask(lambda: self.api.dataset_info(self.name, revision=self.revision, timeout=self.timeout_s))
+        self.commit = info.sha
+        licence = (info.card_data or {}).get("license") or ""
+        self.licence = licence if isinstance(licence, str) else ", ".join(licence)
+        self.restricted = bool(info.gated or info.private)
+
+    def _ask(self, work):
+        """Call `work` until it succeeds, fails for good, or has failed as often as is allowed."""
+        from huggingface_hub import errors
+
+        from geoprobe.images.http import backoff_s
+
+        left = self.attempts
+        while True:
+            try:
+                return work()
+            except (errors.HTTPError, OSError) as error:
+                left -= 1
+                if not left or not _is_transient(error):
+                    if sentence := self._explained(error):
+                        raise sentence from error
+                    raise
+            time.sleep(backoff_s(self.attempts - left - 1))
+
+    def _explained(self, error):
+        """The error to raise for one of the hub's library, with what to do; None for one that has another cause."""
+        from huggingface_hub import errors
+
+        from geoprobe.images.fetch import FetchError
+
+        page = f"{self.endpoint}/datasets/{self.name}"
+        cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
+        code = getattr(getattr(cause, "response", None), "status_code", None)
+        if isinstance(cause, errors.RevisionNotFoundError):
+            return ValueError(
+                f'revision is "{self.revision}", and {self.name} has no branch, tag or commit of that name.'
+            )
+        if isinstance(cause, errors.RepositoryNotFoundError) or code in (401, 403):
+            gated = isinstance(cause, errors.GatedRepoError)
+            detail = "it is given to accounts that accepted its conditions" if gated else "private, gated or not there"
+            return FetchError(page, f"http {code}", detail, advice=TOKEN)
+        if isinstance(cause, errors.OfflineModeIsEnabled):
+            return FetchError(page, "connection failed", "HF_HUB_OFFLINE is set", advice="Unset it to fetch.")
+        if code is not None:
+            return FetchError(page, f"http {code}", retryable=code in AGAIN)
+        if isinstance(cause, errors.FileMetadataError):
+            return FetchError(page, "not a hub", advice="See whether endpoint or HF_ENDPOINT is the address of a hub.")
+        if _is_transient(error):
+            return FetchError(page, "connection failed", type(cause).__name__, retryable=True)
+        return None
+
+    def files(self):
+        """All files, by path."""
+
+        def ask():
+            tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type="dataset")
+            found = {}
+            for entry in tree:
+                if hasattr(entry, "blob_id"):  # a folder has none
+                    sha256 = entry.lfs.sha256 if entry.lfs else ""
+                    found[entry.path] = HubFile(entry.path, entry.size, entry.blob_id, sha256)
+            return found
+
+        return self._ask(ask)
+
+    def url(self, path):
+        """Address of a file at this commit."""
+        return file_url(self.endpoint, self.name, self.commit, path)
+
+    def _download(self, path, folder):
+        return self.api.hf_hub_download(self.name, path, repo_type="dataset", revision=self.commit, local_dir=folder)
+
+    def download(self, path):
+        """Path of a file once it is whole in the folder; one that was begun is resumed, one that is there is kept."""
+        return Path(self._ask(lambda: self._download(path, self.folder)))
+
+    def _gives_parts(self, path):
+        """Whether the server gives a part of a file when it is asked for one."""
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        headers = {**build_hf_headers(), "Range": "bytes=0-0"}
+        with get_session().stream("GET", self.url(path), headers=headers, timeout=self.timeout_s) as response:
+            if response.is_error:
+                response.read()
+            hf_raise_for_status(response)
+            return response.status_code == 206
+
+    @contextlib.contextmanager
+    def _opened(self, path, through):
+        """A file to read from: its bytes are fetched as they are read, or all of them if the server gives no parts."""
+        from huggingface_hub import HfFileSystem
+
+        if not through and not self._gives_parts(path):
+            with (
+                tempfile.TemporaryDirectory(dir=self.folder) as scratch,
+                open(self._download(path, scratch), "rb") as file,
+            ):
+                yield file
+            return
+        system = HfFileSystem(endpoint=self.endpoint, skip_instance_cache=True)
+        # without a cache: what reads a directory or some columns knows what it wants
+        size = {"block_size": 0} if through else {"cache_type": "none"}
+        with system.open(f"datasets/{self.name}@{self.commit}/{path}", "rb", **size) as file:
+            yield file
+
+    def read(self, path, work, through=False):
+        """What `work` returns for a file that it reads from, opened for binary reading; called anew after a failure.
+
+        Args:
+            path: of the file in the data set.
+            work: function of the open file.
+            through: whether it reads the whole file from its beginning to its end, as for a tar.
+        """
+
+        def ask():
+            with self._opened(path, through) as file:
+                return work(file)
+
+        return self._ask(ask)

@@ -1,0 +1,114 @@
+"""Administrative units from polygons: GADM, geoBoundaries or a user's own layers.
+
+A point-in-polygon test, exact to the polygons' own lines, where the gazetteer only knows the nearest town. The
+files are the user's or fetched by a rule; none is shipped (GADM forbids it).
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geoprobe.geodesy import great_circle_km
+from geoprobe.images.countries import country_code, country_name
+
+LEVELS = ("country", "region", "district")
+KM_PER_DEGREE = 111.2
+
+
+def check(options):
+    """Refuse layers whose file is absent or lacks a column that the options name."""
+    import pyogrio
+
+    for number, layer in enumerate(options["layers"]):
+        path = Path(layer["path"])
+        if not path.is_file():
+            raise ValueError(f'layers[{number}].path is "{path}", and there is no such file.')
+        fields = list(pyogrio.read_info(path, layer=layer.get("layer"))["fields"])
+        for level in LEVELS:
+            if level in layer and layer[level] not in fields:
+                raise ValueError(
+                    f'layers[{number}].{level} is "{layer[level]}", which is not among the columns of "{path}": '
+                    f"{', '.join(fields)}."
+                )
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path, layer, columns):
+    import geopandas
+    import shapely
+
+    frame = geopandas.read_file(path, layer=layer, columns=list(columns))
+    if frame.crs is not None and not frame.crs.equals("EPSG:4326", ignore_axis_order=True):
+        frame = frame.to_crs("EPSG:4326")
+    geometry = frame.geometry.to_numpy()
+    shapely.prepare(geometry)
+    return frame[list(columns)].fillna("").astype(str), geometry, shapely.STRtree(geometry)
+
+
+def _nearest_within(tree, geometry, points, reach_km):
+    """Index of the nearest polygon no farther than reach_km from each point, -1 where there is none."""
+    import shapely
+
+    found = np.full(len(points), -1)
+    for row, point in enumerate(points):
+        # a degree of longitude shrinks towards the poles
+        reach = reach_km / KM_PER_DEGREE / max(np.cos(np.radians(point.y)), 0.05)
+        index = tree.query_nearest(point, max_distance=reach, all_matches=False)
+        if len(index):
+            (_, (x, y)) = shapely.get_coordinates(shapely.shortest_line(point, geometry[index[0]]))
+            if great_circle_km(np.array([point.y, point.x]), np.array([y, x])) <= reach_km:
+                found[row] = index[0]
+    return found
+
+
+def administrative_units(positions, layers, coast_km):
+    """Country, region and district of each position from the first layer that has each.
+
+    Args:
+        positions: latitude and longitude in degrees, shape (n, 2).
+        layers: list of {path, layer (optional), country, region, district (column names, each optional)}, finest
+            first: what a layer leaves open is taken from the next.
+        coast_km: a position in no polygon of any layer belongs to the nearest one, no farther than this: coasts are
+            drawn coarsely, and piers and beaches lie outside of them.
+
+    Returns:
+        A frame of n rows: country_code (alpha-2 where the column holds a known code or name, else as it stands),
+        country, region, district, border_uncertain (True where only the nearest polygon is known); all "" where no
+        polygon is near.
+    """
+    import shapely
+
+    positions = np.asarray(positions, dtype=np.float64).reshape(-1, 2)
+    points = shapely.points(positions[:, 1], positions[:, 0])
+    units = pd.DataFrame({level: np.full(len(points), "", dtype=object) for level in LEVELS})
+    uncertain = np.zeros(len(points), dtype=bool)
+    for nearest in (False, True):
+        if nearest and coast_km <= 0:
+            continue
+        # only what no layer has placed is looked up at the coast
+        lost = np.flatnonzero((units["country"] == "").to_numpy()) if nearest else np.arange(len(points))
+        for layer in layers:
+            levels = [level for level in LEVELS if level in layer]
+            attributes, geometry, tree = _load(
+                str(layer["path"]), layer.get("layer"), tuple(layer[level] for level in levels)
+            )
+            open_rows = lost[(units.loc[lost, levels] == "").any(axis=1).to_numpy()]
+            index = np.full(len(open_rows), -1)
+            if nearest:
+                index = _nearest_within(tree, geometry, points[open_rows], coast_km)
+                uncertain[open_rows[index >= 0]] = True
+            else:
+                # in reverse, so that of two polygons that share a border the first is kept
+                row, hit = (values[::-1] for values in tree.query(points[open_rows], predicate="intersects"))
+                index[row] = hit
+            placed = open_rows[index >= 0]
+            for level in levels:
+                values = attributes[layer[level]].to_numpy(object)[index[index >= 0]]
+                units.loc[placed, level] = np.where(units.loc[placed, level] == "", values, units.loc[placed, level])
+    codes = {text: country_code(text) or text for text in units["country"].unique()}
+    units.insert(0, "country_code", units["country"].map(codes))
+    units["country"] = units["country_code"].map({code: country_name(code) for code in codes.values()})
+    units["border_uncertain"] = uncertain
+    return units

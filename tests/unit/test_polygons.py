@@ -1,0 +1,126 @@
+"""Units from polygons: a world of our own squares, against geopandas' spatial join and hand-made coasts."""
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+from geoprobe.geodesy import EARTH_RADIUS_KM
+from geoprobe.images import polygons
+from geoprobe.images.boundaries import fetch_boundaries, read_layers
+
+DEGREE_KM = np.pi * EARTH_RADIUS_KM / 180
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two countries of 10 x 10 degrees, FRA with regions and districts, DEU with regions alone, and a nameless one."""
+    districts, regions, countries = [], [], []
+    for country, west in (("FRA", 0), ("DEU", 10), ("Z01", 40)):
+        countries.append((country, shapely.box(west, 0, west + 10, 10)))
+        for part in range(2):
+            region = f"{country}.{part}"
+            regions.append((country, region, shapely.box(west + 5 * part, 0, west + 5 * part + 5, 10)))
+            if country == "FRA":
+                for row in range(5):
+                    box = shapely.box(west + 5 * part, 2 * row, west + 5 * part + 5, 2 * row + 2)
+                    districts.append((country, region, f"{region}.{row}", box))
+    path = tmp_path_factory.mktemp("world") / "world.gpkg"
+    for layer, columns, rows in (
+        ("ADM_2", ["GID_0", "GID_1", "GID_2", "geometry"], districts),
+        ("ADM_1", ["GID_0", "GID_1", "geometry"], regions),
+        ("ADM_0", ["GID_0", "geometry"], countries),
+    ):
+        frame = geopandas.GeoDataFrame([*rows], columns=columns, crs="EPSG:4326")
+        frame.to_file(path, layer=layer, driver="GPKG")
+    return path
+
+
+@pytest.fixture
+def layers(world):
+    return [
+        {"path": str(world), "layer": "ADM_2", "country": "GID_0", "region": "GID_1", "district": "GID_2"},
+        {"path": str(world), "layer": "ADM_1", "country": "GID_0", "region": "GID_1"},
+        {"path": str(world), "layer": "ADM_0", "country": "GID_0"},
+    ]
+
+
+def scattered(count=500):
+    generator = np.random.default_rng(0)
+    return np.column_stack([generator.uniform(-3, 13, count), generator.uniform(-5, 55, count)])
+
+
+def joined(world, layer, column, positions):
+    """Values of a column at positions, by geopandas."""
+    points = geopandas.GeoDataFrame(
+        geometry=geopandas.points_from_xy(positions[:, 1], positions[:, 0]), crs="EPSG:4326"
+    )
+    frame = geopandas.sjoin(points, geopandas.read_file(world, layer=layer), predicate="within", how="left")
+    return frame[column].fillna("").tolist()
+
+
+def test_units_are_those_of_a_spatial_join(world, layers):
+    positions = scattered()
+    units = polygons.administrative_units(positions, layers, coast_km=0)
+    codes = {"FRA": "FR", "DEU": "DE", "Z01": "Z01", "": ""}
+    assert units["country_code"].tolist() == [codes[c] for c in joined(world, "ADM_0", "GID_0", positions)]
+    assert units["region"].tolist() == joined(world, "ADM_1", "GID_1", positions)
+    assert units["district"].tolist() == joined(world, "ADM_2", "GID_2", positions)
+    assert set(units["country"]) == {"France", "Germany", "Z01", ""}
+    assert not units["border_uncertain"].any()
+    assert (units["country_code"] == "").any()
+
+
+def test_a_shared_border_belongs_to_one_side_always_the_same(layers):
+    on_it = np.array([(5.0, 10.0)] * 3)
+    units = polygons.administrative_units(on_it, layers, coast_km=0)
+    assert set(units["country_code"]) == {"FR"}
+
+
+@pytest.mark.parametrize(("latitude", "off"), [(5.0, 0.05), (5.0, 0.3)])
+def test_what_lies_off_a_coast_belongs_to_the_nearest_polygon_within_reach(layers, latitude, off):
+    away = off * DEGREE_KM * np.cos(np.radians(latitude))  # west of the meridian 0
+    for reach in (away - 0.2, away + 0.2):
+        units = polygons.administrative_units(np.array([(latitude, -off)]), layers, coast_km=reach)
+        assert units["country_code"].tolist() == (["FR"] if reach > away else [""])
+        assert units["border_uncertain"].tolist() == [reach > away]
+        assert units["district"].tolist() == (["FRA.0.2"] if reach > away else [""])
+
+
+def test_another_reference_system_is_turned_into_degrees(world, layers, tmp_path):
+    frame = geopandas.read_file(world, layer="ADM_0").to_crs("EPSG:3857")
+    frame.to_file(tmp_path / "mercator.gpkg")
+    other = [{"path": str(tmp_path / "mercator.gpkg"), "country": "GID_0"}]
+    positions = scattered()
+    expected = polygons.administrative_units(positions, layers[2:], coast_km=0)
+    found = polygons.administrative_units(positions, other, coast_km=0)
+    assert found["country_code"].tolist() == expected["country_code"].tolist()
+
+
+def test_a_missing_file_or_column_is_named(world, tmp_path):
+    with pytest.raises(ValueError, match=r'layers\[0\]\.path is "no\.gpkg", and there is no such file'):
+        polygons.check({"layers": [{"path": "no.gpkg", "country": "GID_0"}]})
+    with pytest.raises(ValueError, match=r'layers\[0\]\.region is "GID_9", which is not among the columns of .*GID_1'):
+        polygons.check({"layers": [{"path": str(world), "layer": "ADM_1", "region": "GID_9"}]})
+
+
+def test_a_users_own_file_or_a_member_of_a_zip_is_found(world, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "world.zip", "w") as file:
+        file.write(world, "levels/world.gpkg")
+    levels = {"layer": "ADM_0", "country": "GID_0"}
+    own = {"coast_km": 10, "layers": [{"file": str(world), **levels}]}
+    zipped = {
+        "coast_km": 10,
+        "layers": [{"file": str(tmp_path / "world.zip"), "member": "levels/world.gpkg", **levels}],
+    }
+    for name, options in (("own", own), ("zipped", zipped)):
+        manifest = tmp_path / f"{name}.json"
+        fetch_boundaries(options, manifest, {})
+        assert read_layers(manifest)["coast_km"] == 10
+        units = polygons.administrative_units(np.array([(5.0, 12.0)]), **read_layers(manifest))
+        assert units["country_code"].tolist() == ["DE"]
+    zipped["layers"][0]["member"] = "other.gpkg"
+    with pytest.raises(ValueError, match=r'member is "other\.gpkg", which .* does not hold: levels/world\.gpkg'):
+        fetch_boundaries(zipped, tmp_path / "other.json", {})
