@@ -49,6 +49,8 @@ check: $(STAMP_DEV)
 bench: $(STAMP_DEV)
 	PYTHONPATH=. $(BIN)/python benchmarks/probes.py
 	PYTHONPATH=. $(BIN)/python benchmarks/extraction.py
+	PYTHONPATH=. $(BIN)/python benchmarks/planning.py
+	PYTHONPATH=. $(BIN)/python benchmarks/downloading.py
 
 clean:
 	rm -rf results .snakemake

@@ -22,6 +22,7 @@ include: "rules/clusters.smk"
 include: "rules/features.smk"
 include: "rules/probes.smk"
 include: "rules/analysis.smk"
+include: "rules/image_figures.smk"
 include: "rules/figures.smk"
 include: "rules/tables.smk"
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
+from geoprobe.clusters.options import caption_set, check_clusters, way_of
 from geoprobe.images.sources import load_source
+from geoprobe.images.units import GAZETTEER
 from geoprobe.models.registry import did_you_mean, expand_seeds, read_registry
 
 SCHEMA = "config/schemas/config.schema.yaml"
@@ -97,15 +99,18 @@ def check_references(config, registry):
         if options["objective"] == "text":
             key = f"encoders.objectives.{name}.captions"
             _check_name(key, options["captions"], sets, f"the caption sets of {encoders['dataset']}")
+    for name, options in config["datasets"].items():
+        units = options["balance"].get("units", GAZETTEER)
+        _check_name(f"datasets.{name}.balance.units", units, [GAZETTEER, *config["boundaries"]], "boundaries")
     for name in run["datasets"]:
-        named = config["clusters"]["captions"]
+        named = caption_set(config["clusters"], name)
         # what an HDF5 file holds is known once it has been read
         if named is not None and config["datasets"][name]["source"] != "hdf5":
             sets = caption_sets(config["datasets"][name])
             if named not in sets:
                 raise ValueError(
-                    f'config: clusters.captions is "{named}", but dataset {name} has '
-                    f"{', '.join(sets) or 'no captions'}; choose one of these, or null for numbered clusters."
+                    f'config: clusters.names.set is "{named}", but dataset {name} has '
+                    f"{', '.join(sets) or 'no captions'}; choose one of these, or clusters.names.by: number."
                 )
     tiers = config["localizability"]
     if len(tiers["tiers"]) != len(tiers["thresholds"]) + 1 or sorted(tiers["thresholds"]) != tiers["thresholds"]:
@@ -138,9 +143,11 @@ def caption_sets(options):
 
 
 def used_datasets(config, models):
-    """Data sets that a run needs: those it probes and, where a controlled encoder is among its models, its own."""
+    """Data sets that a run needs: those it probes, what its controlled encoders learn from, whose clusters it uses."""
     trained = [config["encoders"]["dataset"]] if any(row["seed"] is not None for row in models.values()) else []
-    return list(dict.fromkeys([*config["run"]["datasets"], *trained]))
+    run = config["run"]["datasets"]
+    origin = [config["clusters"]["from"]] if any(way_of(config["clusters"], name) == "from" for name in run) else []
+    return list(dict.fromkeys([*run, *trained, *origin]))
 
 
 def check_config(config, root):
@@ -161,6 +168,7 @@ def check_config(config, root):
     registry = read_registry(Path(root, REGISTRY))
     check_references(config, registry)
     models = expand_seeds({name: registry[name] for name in config["run"]["models"]}, config["encoders"]["seeds"])
+    check_clusters(config, models, root)
     for name, row in models.items():
         if row["seed"] is not None:
             _check_name(f"run.models ({name})", row["family"], config["encoders"]["objectives"], "encoders.objectives")

@@ -3,20 +3,62 @@ Assign localizability clusters and cross-validation folds, once a data set; ever
 
 INPUTS
   store      results/images/{dataset}.h5
+  features   results/features/{dataset}/{model}/none.h5, where a model's features are clustered
+  fitted     results/clusters/{dataset}.h5 of another data set, where its clusters are used
 OUTPUTS
   clusters   results/clusters/{dataset}.parquet, one row an image
   summary    results/clusters/{dataset}.csv, one row a cluster
+  fitted     results/clusters/{dataset}.h5, centroids and components: what sorts other images into the clusters
+  elbow      results/clusters/{dataset}.elbow.csv, one row a number of clusters, where the number is chosen
   folds      results/folds/{dataset}.parquet, one row an image
+  export     results/exports/{dataset}.h5, on demand: what the paper's scripts read, linked to the store
 """
+
+from geoprobe.clusters.options import embedding_of, has_elbow, options_of, way_of
+
+
+def cluster_features(wildcards):
+    """Features that a data set is clustered by, where the configuration names a model."""
+    embedding = embedding_of(config["clusters"])
+    if embedding == "statistics":
+        return []
+    return f"results/features/{wildcards.dataset}/{embedding['model']}/none.h5"
+
+
+def cluster_origin(wildcards):
+    """Clusters of another data set, where a data set's images are assigned to those."""
+    if way_of(config["clusters"], wildcards.dataset) != "from":
+        return []
+    return f"results/clusters/{config['clusters']['from']}.h5"
+
+
+def cluster_options(wildcards):
+    """What one data set's job needs to know of the configuration."""
+    return options_of(
+        config["clusters"], wildcards.dataset, workflow.basedir, config["device"]
+    )
+
+
+# The data sets whose number of clusters is chosen, and what the jobs write besides where there are any.
+ELBOWS = [
+    name
+    for name in dict.fromkeys([*RUN["datasets"], config["clusters"]["from"]])
+    if name is not None and has_elbow(config["clusters"], name)
+]
+ELBOW = {"elbow": "results/clusters/{dataset}.elbow.csv"} if ELBOWS else {}
 
 
 rule assign_clusters:
-    """Cluster the images of one data set by colour and texture, and name the clusters."""
+    """Cluster the images of one data set, or sort them into given clusters, and name the clusters."""
     input:
         store=rules.build_images.output.store,
+        features=cluster_features,
+        fitted=cluster_origin,
     output:
+        **ELBOW,
         clusters="results/clusters/{dataset}.parquet",
         summary="results/clusters/{dataset}.csv",
+        fitted="results/clusters/{dataset}.h5",
     log:
         "results/logs/assign_clusters/{dataset}.log",
     benchmark:
@@ -25,10 +67,13 @@ rule assign_clusters:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        # features of 500,000 images, 1,024 wide, and their principal components
+        mem_mb=8000,
+        # decoding takes most: 100,000 photographs in half an hour
+        runtime=240,
+        gpu=GPUS * (config["clusters"]["names"]["by"] == "text"),
     params:
-        options=lookup(within=config, dpath="clusters"),
+        options=cluster_options,
         code=source_digest("assign_clusters"),
     script:
         "../workflow/scripts/assign_clusters.py"
@@ -53,3 +98,24 @@ rule assign_folds:
         code=source_digest("assign_folds"),
     script:
         "../workflow/scripts/assign_folds.py"
+
+
+rule export_images:
+    """Write a file with the names that the paper's scripts read: images, latitudes, longitudes, clusters."""
+    input:
+        store=rules.build_images.output.store,
+        clusters=rules.assign_clusters.output.clusters,
+    output:
+        export="results/exports/{dataset}.h5",
+    log:
+        "results/logs/export_images/{dataset}.log",
+    conda:
+        "../envs/geoprobe.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=source_digest("export_images"),
+    script:
+        "../workflow/scripts/export_images.py"

@@ -1,12 +1,10 @@
 """
-Draw figures: each from a summary, each redrawn alone.
+Draw figures that compare models, and name all figures of the run.
 
 INPUTS
   families, differences, ranking   results/analysis/*.csv
-  clusters, store, fits            where a figure shows images or positions
 OUTPUTS
-  results/figures/{dataset}/{probe}/<figure>.{png,pdf}, and svg where that is small;
-  results/figures/{dataset}/contact_sheet.{png,pdf}
+  results/figures/{dataset}/{probe}/<figure>.{png,pdf}, and svg where that is small
 """
 
 
@@ -135,107 +133,15 @@ rule plot_captions:
         "../workflow/scripts/plot_captions.py"
 
 
-rule plot_localizability:
-    """Draw the localizability axis with sample images."""
-    input:
-        ranking=rules.rank_clusters.output.ranking,
-        clusters=rules.assign_clusters.output.clusters,
-        store=rules.build_images.output.store,
-    output:
-        png=report(
-            "results/figures/{dataset}/{probe}/localizability.png",
-            caption="../workflow/report/localizability.rst",
-            category="2 Clusters",
-            labels={
-                "figure": "localizability",
-                "data set": "{dataset}",
-                "probe": "{probe}",
-            },
-        ),
-        pdf="results/figures/{dataset}/{probe}/localizability.pdf",
-    log:
-        "results/logs/plot_localizability/{dataset}/{probe}.log",
-    conda:
-        "../envs/geoprobe.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        dpi=lookup(within=config, dpath="figures/dpi"),
-        code=source_digest("plot_localizability"),
-    script:
-        "../workflow/scripts/plot_localizability.py"
-
-
-rule plot_map:
-    """Map the predicted against the true positions of one model's last layer."""
-    input:
-        store=rules.build_images.output.store,
-        fits=expand(
-            rules.fit_probes.output.fits, prompt=HEADLINE["prompt"], allow_missing=True
-        )[0],
-    output:
-        png=report(
-            "results/figures/{dataset}/{probe}/map/{model}.png",
-            caption="../workflow/report/map.rst",
-            category="3 Maps",
-            labels={"model": "{model}", "data set": "{dataset}", "probe": "{probe}"},
-        ),
-        pdf="results/figures/{dataset}/{probe}/map/{model}.pdf",
-    log:
-        "results/logs/plot_map/{dataset}/{probe}/{model}.log",
-    conda:
-        "../envs/geoprobe.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        label=lambda wildcards: MODELS[wildcards.model]["label"],
-        headline=HEADLINE | {"cv": config["analysis"]["cv"]},
-        dpi=lookup(within=config, dpath="figures/dpi"),
-        code=source_digest("plot_map"),
-    script:
-        "../workflow/scripts/plot_map.py"
-
-
-rule plot_contact_sheet:
-    """Show the most typical images of every cluster."""
-    input:
-        clusters=rules.assign_clusters.output.clusters,
-        store=rules.build_images.output.store,
-    output:
-        png=report(
-            "results/figures/{dataset}/contact_sheet.png",
-            caption="../workflow/report/contact_sheet.rst",
-            category="2 Clusters",
-            labels={
-                "figure": "contact sheet",
-                "data set": "{dataset}",
-                "probe": "none",
-            },
-        ),
-        pdf="results/figures/{dataset}/contact_sheet.pdf",
-    log:
-        "results/logs/plot_contact_sheet/{dataset}.log",
-    conda:
-        "../envs/geoprobe.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        dpi=lookup(within=config, dpath="figures/dpi"),
-        code=source_digest("plot_contact_sheet"),
-    script:
-        "../workflow/scripts/plot_contact_sheet.py"
-
-
 rule figures:
     """Make every figure of the run."""
     input:
-        expand(rules.plot_contact_sheet.output.png, dataset=RUN["datasets"]),
+        collect(
+            [rules.plot_balance.output.png, rules.plot_contact_sheet.output.png],
+            dataset=RUN["datasets"],
+        ),
+        # only where the number of clusters is chosen
+        expand(rules.plot_elbow.output.png, dataset=ELBOWS),
         expand(
             rules.plot_map.output.png,
             dataset=RUN["datasets"],

@@ -25,7 +25,7 @@ def join_on_ids(ids, frame, what):
 def cluster_rows(clusters):
     """Row numbers of the whole data set and of each cluster, by the cluster's name in the probe table."""
     rows = {ALL: np.arange(len(clusters))}
-    for number in np.unique(clusters):
+    for number in np.unique(clusters[clusters >= 0]):
         rows[str(number)] = np.flatnonzero(clusters == number)
     return rows
 

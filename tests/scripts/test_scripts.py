@@ -2,10 +2,14 @@
 
 import importlib.util
 
+import h5py
 import pandas as pd
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import ROOT, TINY
 from PIL import Image
+
+from geoprobe.clusters.assign import assign_images
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -62,21 +66,35 @@ def test_train_writes_the_encoder_that_the_rule_wrote(results, tmp_path):
     assert (tmp_path / "random-seed1" / name).read_bytes() == (results / "encoders/random-seed1" / name).read_bytes()
 
 
-def test_cluster_refuses_a_caption_set_that_the_store_lacks(results, tmp_path):
-    cluster = load_script("assign_clusters").cluster
-    with pytest.raises(ValueError, match="has: places, scenery"):
-        cluster(results / "images/bluemarble.h5", tmp_path / "c.parquet", tmp_path / "c.csv", 3, 4, "title", 3, 1)
-
-
-def test_cluster_and_assign_cover_every_image(results, tmp_path):
+def test_clusters_and_folds_cover_every_image(results, tmp_path):
     store = results / "images/bluemarble.h5"
-    load_script("assign_clusters").cluster(store, tmp_path / "c.parquet", tmp_path / "c.csv", 4, 4, None, 3, 1)
+    options = {"by": "kmeans", "embedding": "statistics", "matched": None, "components": 4, "seed": 1, "count": 4}
+    paths = {"clusters": tmp_path / "c.parquet", "summary": tmp_path / "c.csv", "fitted": tmp_path / "c.h5"}
+    assign_images(store, "bluemarble", options | {"names": {"by": "number"}}, paths)
     load_script("assign_folds").assign(store, tmp_path / "f.parquet", 4, 5, 100, 1)
     clusters, folds = pd.read_parquet(tmp_path / "c.parquet"), pd.read_parquet(tmp_path / "f.parquet")
     assert clusters["id"].tolist() == folds["id"].tolist()
     assert set(clusters["name"]) == {f"cluster {number}" for number in range(4)}
     assert pd.read_csv(tmp_path / "c.csv")["images"].sum() == len(clusters)
     assert set(folds["blocked"]) == set(range(4))
+
+
+def test_export_links_the_images_and_has_their_clusters(results, tmp_path):
+    store, clusters = results / "images/bluemarble.h5", results / "clusters/bluemarble.parquet"
+    load_script("export_images").export(store, clusters, tmp_path / "export.h5")
+    with h5py.File(tmp_path / "export.h5") as file, h5py.File(store) as original:
+        assert file["images"][-1].tobytes() == original["images"][-1].tobytes()
+        assert file["clusters"][:].tolist() == pd.read_parquet(clusters)["cluster"].tolist()
+
+
+def test_plan_repeats_the_plan_of_the_rule(results, tmp_path):
+    options = yaml.safe_load((ROOT / "config/datasets.yaml").read_text())["datasets"]["bluemarble"]
+    options |= yaml.safe_load(TINY.read_text())["datasets"]["bluemarble"]
+    paths = tmp_path / "plan.parquet", tmp_path / "left_out.parquet"
+    load_script("plan_images").plan("bluemarble", options, None, None, *paths)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(paths[0]), pd.read_parquet(results / "images/bluemarble.plan.parquet")
+    )
 
 
 def test_summarise_and_rank_repeat_the_run(results, tiny_run, tmp_path):
@@ -125,6 +143,13 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
         "plot_captions": (families, results / "analysis/differences.csv", HEADLINE),
         "plot_localizability": (ranking, clusters, store, "bluemarble"),
         "plot_contact_sheet": (clusters, store),
+        "plot_elbow": (results / "clusters/bluemarble.elbow.csv",),
+        "plot_balance": (
+            store,
+            results / "images/bluemarble.rejects.parquet",
+            results / "images/bluemarble.balance.csv",
+            "bluemarble",
+        ),
         "plot_map": (
             store,
             results / "probes/bluemarble/random-seed1/none/ridge.h5",

@@ -13,8 +13,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 import geoprobe
-from geoprobe.figures import captions, contact_sheet, heatmap, layers, localizability, map, objectives
-from geoprobe.figures.style import MARKERS, PAGE, PALETTE, family_styles, r2_limits, save_figure
+from geoprobe.figures import balance, captions, contact_sheet, elbow, heatmap, layers, localizability, map, objectives
+from geoprobe.figures.style import COLUMN, MARKERS, PAGE, PALETTE, family_styles, r2_limits, save_figure
 from geoprobe.geodesy import EARTH_RADIUS_KM, draw_on_sphere
 
 LABELS = {
@@ -94,7 +94,26 @@ def draw_map(n=300):
     return map.draw(truth, predicted, "Image-text, places, block 3, cls pooling, buffered folds")
 
 
+def draw_balance():
+    random = np.random.default_rng(0)
+    latitudes, longitudes = balance.bin_edges()
+    listed = random.poisson(0.3, (len(latitudes) - 1, len(longitudes) - 1)) * 40
+    kept = np.minimum(listed, 20)
+    continents = ["Africa", "North America", "South America", "Europe", "Asia", "Oceania", "Antarctica", "unknown"]
+    table = pd.DataFrame({"continent": continents, "kept": [1, 2345, 300, 40000, 5, 60, 7, 0]})
+    table["geocell_full"], table["left_out"] = table["kept"] * 30, 17
+    table["listed"] = table[["kept", "geocell_full", "left_out"]].sum(axis=1)
+    return balance.draw(kept, listed, table, "yfcc100m")
+
+
+def draw_elbow():
+    curve = pd.DataFrame({"k": range(4, 32, 4), "inertia": [900.5, 500, 350, 300, 280, 270, 265]})
+    return elbow.draw(curve.assign(chosen=curve["k"] == 12))
+
+
 FIGURES = {
+    "balance": draw_balance,
+    "elbow": draw_elbow,
     "captions": lambda: captions.draw(differences(), {name: label for name, (label, _) in LABELS.items()}),
     "contact sheet": lambda: contact_sheet.draw(
         [(f"{number}: {name} (1234 images)", squares(40)) for number, name in NAMES.items()]
@@ -159,9 +178,9 @@ def test_every_text_lies_on_the_canvas_of_a_page_at_most(name, texts_of):
         box = extent(text)
         inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
         assert inside, f"{text.get_text()!r} at {box} is not within {width} x {height}"
-    # a figure as wide as a page, and no higher than one
+    # a figure as wide as a column or a page, and no higher than one
     width, height = figure.get_size_inches()
-    assert width == PAGE
+    assert width in (COLUMN, PAGE)
     assert 1 < height < 10
 
 

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from conftest import ROOT, Project
 
+from geoprobe.images.sources import SOURCES
+
 pytestmark = pytest.mark.workflow
 PROJECT = Project(ROOT)
 
@@ -32,7 +34,7 @@ def counts(output):
         ({"run": {"datasets": ["bluemarble", "bluemarble-pretrain"]}}, {"build_images": 2, "fit_probes": 12}),
         ({"device": "cuda"}, {"extract_features": 6}),
         ({"analysis": {"cv": "random", "pooling": "mean", "target": "sphere"}}, {"fit_probes": 6}),
-        ({"clusters": {"captions": None}}, {"assign_clusters": 1}),
+        ({"clusters": {"names": {"by": "number"}}}, {"assign_clusters": 1}),
     ],
 )
 def test_a_working_configuration_plans_its_jobs(tmp_path, delta, jobs):
@@ -73,15 +75,15 @@ TABLE = {"source": "table", "balance": {"minimum": 1, "maximum": 5, "seed": 1}, 
         ({"encoders": {"architecture": {"patch_size": 5}}}, "encoders.architecture.image_size is 32, which patch_size (5) does not divide"),
         ({"encoders": {"objectives": {"text-places": {"captions": "titles"}}}}, 'encoders.objectives.text-places.captions names "titles", which is not in the caption sets of bluemarble-pretrain'),
         ({"encoders": {"objectives": {"masked": {"maskk": 0.5}}}}, '"encoders.objectives.masked.maskk" is not a key; allowed: .* Did you mean "mask"?'),
-        ({"clusters": {"captions": "titles"}}, 'clusters.captions is "titles", but dataset bluemarble has places, scenery'),
+        ({"clusters": {"names": {"set": "titles"}}}, 'clusters.names.set is "titles", but dataset bluemarble has places, scenery'),
         ({"localizability": {"thresholds": [0.3, 0.1, 0.2, 0.4]}}, "localizability.thresholds is [0.3, 0.1, 0.2, 0.4]; give rising numbers"),
         ({"analysis": {"cv": "random"}, "probes": {"ridge": {"cv": ["blocked"]}}}, 'analysis.cv is "random", which probes.ridge does not fit (blocked)'),
         ({"features": {"poolings": ["mean"]}}, 'analysis.pooling is "cls", which features.poolings does not hold'),
         ({"datasets": {"bluemarble": {"tile_pixels": None}}}, "datasets.bluemarble.tile_pixels is None; it must be of type integer."),
         ({"datasets": {"My Photos": TABLE | {"path": "x.csv"}}}, '"My Photos" cannot be a name in datasets; use lower-case letters, digits and hyphens.'),
         ({"datasets": {"mine": TABLE}}, '"datasets.mine.path" is missing; add it'),
-        ({"datasets": {"mine": TABLE | {"path": "no.csv"}}, "run": {"datasets": ["mine"]}, "clusters": {"captions": None}}, 'datasets.mine.path is "no.csv", and there is no such file.'),
-        ({"datasets": {"mine": TABLE | {"path": "bare.csv"}}, "run": {"datasets": ["mine"]}, "clusters": {"captions": None}}, 'datasets.mine.path is "bare.csv", whose columns are path, title: no column latitude and no column longitude. Rename or add it'),
+        ({"datasets": {"mine": TABLE | {"path": "no.csv"}}, "run": {"datasets": ["mine"]}, "clusters": {"names": {"by": "number"}}}, 'datasets.mine.path is "no.csv", and there is no such file.'),
+        ({"datasets": {"mine": TABLE | {"path": "bare.csv"}}, "run": {"datasets": ["mine"]}, "clusters": {"names": {"by": "number"}}}, 'datasets.mine.path is "bare.csv", whose columns are path, title: no column latitude and no column longitude. Rename or add it'),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )  # fmt: skip
@@ -107,8 +109,9 @@ def test_every_key_is_described_in_the_schema_and_in_the_readme():
     schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
     readme = (ROOT / "config/README.md").read_text()
     keys = list(described(schema))
-    for name in ("bluemarble", "table", "hdf5", "balance", "masked", "contrastive", "text"):
-        keys += [((name, key), part) for (key,), part in described({"properties": schema["$defs"][name]["properties"]})]
+    for name in (*SOURCES, "balance", "masked", "contrastive", "text"):
+        properties = schema["$defs"][name]["properties"]
+        keys += [((name, *path), part) for path, part in described({"properties": properties})]
     assert len(keys) > 60
     for path, part in keys:
         if "$ref" in part:

@@ -16,21 +16,23 @@ from geoprobe.freshness import reached_modules
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 FOLLOWS = {
+    "plan_images": {"build_images"},
     "build_images": {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes"}
-    | {"summarise_scores", "plot_localizability", "plot_map", "plot_contact_sheet"},
+    | {"summarise_scores", "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"},
     "train_encoder": {"extract_features"},
-    "assign_clusters": {"fit_probes", "rank_clusters", "plot_localizability", "plot_contact_sheet"},
+    "assign_clusters": {"fit_probes", "rank_clusters", "plot_localizability", "plot_contact_sheet", "plot_elbow"},
     "assign_folds": {"fit_probes", "summarise_scores"},
     "extract_features": {"fit_probes"},
     "fit_probes": {"summarise_scores", "plot_map"},
     "summarise_scores": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables"},
 }  # fmt: skip
-PLOTS = {
-    f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet")
-}
+FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
+PLOTS = {f"plot_{name}" for name in FIGURES}
 RULES = {*FOLLOWS, *PLOTS, "write_tables"}
-IMAGES = {"build_images"}
+# these have no job where all images are made on this machine and no file is exported
+UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images"}
+IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
 SUMMARY_READERS = {
@@ -42,8 +44,31 @@ SUMMARY_READERS = {
     "plot_localizability",
 }
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "summarise_scores"} | {
-    "plot_localizability", "plot_map", "plot_contact_sheet"
+    "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"
 }  # fmt: skip
+
+# What only other sources use.
+ELSEWHERE = [
+    "archives",
+    "commons",
+    "download",
+    "embedded",
+    "fetch",
+    "files",
+    "folder",
+    "hdf5",
+    "http",
+    "hub",
+    "hub_files",
+    "im2gps",
+    "landmarks",
+    "members",
+    "osv5m",
+    "swap",
+    "table",
+    "urls",
+    "yfcc100m",
+]
 
 # The rules whose own code an edit changes, by module; what follows is found from FOLLOWS.
 USERS = {
@@ -51,18 +76,28 @@ USERS = {
     "geoprobe.runtime": RULES,
     "geoprobe.config": set(),
     "geoprobe.freshness": set(),
-    "geoprobe.words": TRAIN | {"assign_clusters", "plot_localizability", "plot_contact_sheet"},
+    "geoprobe.words": TRAIN | {"assign_clusters"},
     "geoprobe.geodesy": IMAGES | STORE_READERS,
     "geoprobe.images": IMAGES | STORE_READERS,
-    "geoprobe.images.store": IMAGES | STORE_READERS,
-    "geoprobe.images.build": IMAGES,
-    "geoprobe.images.sources": IMAGES,
-    "geoprobe.images.bluemarble": IMAGES,
-    "geoprobe.images.table": IMAGES,
-    "geoprobe.images.hdf5": IMAGES,
+    "geoprobe.images.store": {"build_images"} | STORE_READERS,
+    "geoprobe.images.formats": {"build_images"} | STORE_READERS,
+    "geoprobe.images.verify": {"build_images"},
+    "geoprobe.images.build": {"build_images"},
+    "geoprobe.images.captions": {"build_images"},
+    "geoprobe.images.duplicates": {"build_images"},
+    "geoprobe.images.pack": {"build_images"},
+    "geoprobe.images.boundaries": IMAGES,
+    "geoprobe.images.checks": IMAGES,
+    "geoprobe.images.countries": IMAGES,
+    "geoprobe.images.database": IMAGES,
     "geoprobe.images.gazetteer": IMAGES,
-    "geoprobe.images.geocells": IMAGES,
-    "geoprobe.images.captions": IMAGES,
+    "geoprobe.images.geocells": IMAGES | {"assign_clusters"},
+    "geoprobe.images.plan": IMAGES,
+    "geoprobe.images.polygons": IMAGES,
+    "geoprobe.images.sources": IMAGES,
+    "geoprobe.images.units": IMAGES,
+    "geoprobe.images.bluemarble": IMAGES,
+    **{f"geoprobe.images.{name}": set() for name in ELSEWHERE},
     "geoprobe.encoders": TRAIN | EXTRACT,
     "geoprobe.encoders.architecture": TRAIN | EXTRACT,
     "geoprobe.encoders.augment": TRAIN,
@@ -70,13 +105,22 @@ USERS = {
     "geoprobe.encoders.text": TRAIN,
     "geoprobe.encoders.training": TRAIN,
     "geoprobe.clusters": {"assign_clusters", "plot_localizability", "plot_contact_sheet"},
+    "geoprobe.clusters.options": set(),
+    "geoprobe.clusters.table": {"assign_clusters", "plot_localizability", "plot_contact_sheet"},
+    "geoprobe.clusters.assign": {"assign_clusters"},
+    "geoprobe.clusters.embedding": {"assign_clusters"},
+    "geoprobe.clusters.kmeans": {"assign_clusters"},
+    "geoprobe.clusters.naming": {"assign_clusters"},
+    "geoprobe.clusters.sampling": {"assign_clusters"},
+    "geoprobe.clusters.stored": {"assign_clusters"},
+    "geoprobe.clusters.zero_shot": {"assign_clusters"},
     "geoprobe.models": EXTRACT,
     "geoprobe.models.registry": EXTRACT,
     "geoprobe.models.loading": EXTRACT,
     "geoprobe.models.local": EXTRACT,
     "geoprobe.models.towers": EXTRACT,
     "geoprobe.features": EXTRACT,
-    "geoprobe.feature_store": EXTRACT | {"fit_probes"},
+    "geoprobe.feature_store": EXTRACT | {"fit_probes", "assign_clusters"},
     "geoprobe.probes": {"assign_folds", "fit_probes", "summarise_scores", "plot_map"},
     "geoprobe.probes.folds": {"assign_folds"},
     "geoprobe.probes.ridge": {"fit_probes"},
@@ -98,6 +142,8 @@ USERS = {
     "geoprobe.figures.localizability": {"plot_localizability"},
     "geoprobe.figures.map": {"plot_map"},
     "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
+    "geoprobe.figures.balance": {"plot_balance"},
+    "geoprobe.figures.elbow": {"plot_elbow"},
     "geoprobe.tables": {"write_tables"},
 }
 
@@ -139,7 +185,7 @@ def planned_with(project, path, text):
 
 def test_the_expectations_cover_every_module_and_rule(tiny_run):
     assert set(USERS) == modules_of(tiny_run.folder)
-    assert {path.stem for path in (tiny_run.folder / "workflow/scripts").glob("*.py")} == RULES
+    assert {path.stem for path in (tiny_run.folder / "workflow/scripts").glob("*.py")} == RULES | UNUSED
 
 
 @pytest.mark.parametrize("module", USERS)
@@ -195,7 +241,7 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("probes: {ridge: {seed: 7}}", {"fit_probes", "summarise_scores"}),
         ("probes: {ridge: {alphas: {count: 6}}}", {"fit_probes"}),
         ("folds: {buffer_km: 100}", {"assign_folds"}),
-        ("clusters: {words: 2}", {"assign_clusters"}),
+        ("clusters: {names: {words: 2}}", {"assign_clusters"}),
         ("features: {batch_size: 25}", {"extract_features"}),
         ("encoders: {training: {learning_rate: 0.002}}", {"train_encoder"}),
         ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
@@ -210,7 +256,7 @@ def test_a_changed_option_re_runs_its_stage_and_what_follows(tiny_run, tmp_path,
     config = tiny_run.folder / "tests/workflow/tiny.yaml"
     expected = and_what_follows(rules)
     if "bluemarble-pretrain" in change:
-        expected |= {"build_images"}  # that of the pretraining images alone
+        expected |= IMAGES  # those of the pretraining images alone
     assert tiny_run.planned("--configfile", config, delta, config=None) == expected
 
 
@@ -219,7 +265,7 @@ def test_other_probing_images_train_nothing(tiny_run, tmp_path):
     delta.write_text("datasets: {bluemarble: {max_sea_share: 0.4}}\n")
     config = tiny_run.folder / "tests/workflow/tiny.yaml"
     planned = tiny_run.planned("--configfile", config, delta, config=None)
-    assert planned == and_what_follows({"build_images"}) - {"train_encoder"}
+    assert planned == and_what_follows(IMAGES) - {"train_encoder"}
 
 
 def test_the_digest_knows_every_module_that_a_job_had_imported(tiny_run):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from geoprobe.clusters import typical_rows
+from geoprobe.clusters.table import typical_rows
 from geoprobe.figures.contact_sheet import SHEET, draw
 from geoprobe.figures.style import save_figure
 from geoprobe.images.store import read_squares
@@ -13,7 +13,8 @@ def plot(clusters, store, paths, dpi):
     """Read the clusters and their most typical images, draw."""
     table = pd.read_parquet(clusters)
     sheets = []
-    for (cluster, name), part in table.groupby(["cluster", "name"]):
+    # -1 is no cluster: images that were not sampled
+    for (cluster, name), part in table[table["cluster"] >= 0].groupby(["cluster", "name"]):
         title = f"{cluster}: {name} ({len(part)} images)"
         sheets.append((title, list(read_squares(store, typical_rows(table, cluster, SHEET)))))
     save_figure(draw(sheets), paths, dpi)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from geoprobe.analysis.families import select
-from geoprobe.clusters import typical_rows
+from geoprobe.clusters.table import typical_rows
 from geoprobe.figures.localizability import SAMPLES, draw
 from geoprobe.figures.style import save_figure
 from geoprobe.images.store import read_squares

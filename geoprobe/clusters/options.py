@@ -1,0 +1,150 @@
+"""The configuration's `clusters`: what of it one data set's job gets, and what in it cannot work.
+
+Read with the configuration, before any job: importing this module imports nothing heavier than numpy.
+"""
+
+from pathlib import Path
+
+from geoprobe.clusters.naming import name_by_table, read_names
+from geoprobe.models.registry import did_you_mean
+
+LABELS = "config/cluster_names.csv"  # the names that the paper's authors gave their 40 clusters
+
+
+def way_of(clusters, dataset):
+    """How a data set is cut into clusters: kmeans, from (another data set's clusters), source or stored.
+
+    Args:
+        clusters: the configuration's `clusters`.
+        dataset: name of a data set.
+    """
+    by = clusters["by"]
+    by = by.get(dataset, "kmeans") if isinstance(by, dict) else by
+    return "from" if by == "kmeans" and clusters["from"] not in (None, dataset) else by
+
+
+def caption_set(clusters, dataset):
+    """The caption set that a data set's clusters are named by, or None."""
+    named = clusters["names"]["by"] == "captions" and way_of(clusters, dataset) in ("kmeans", "stored")
+    return clusters["names"]["set"] if named else None
+
+
+def embedding_of(clusters):
+    """The embedding with its defaults filled in: "statistics", or model, tower, pooling, layer."""
+    embedding = clusters["embedding"]
+    if isinstance(embedding, str):
+        return embedding
+    return {"tower": "vision", "pooling": "mean", "layer": "last", **embedding}
+
+
+def has_elbow(clusters, dataset):
+    """Whether a data set's number of clusters is chosen by the elbow."""
+    return isinstance(clusters["count"], dict) and way_of(clusters, dataset) == "kmeans"
+
+
+def options_of(clusters, dataset, root, device):
+    """What the job that assigns one data set's images needs to know, as plain values, and no more.
+
+    Args:
+        clusters: the configuration's `clusters`.
+        dataset: name of the data set.
+        root: folder of the Snakefile, where the built-in labels are.
+        device: where a model that compares images with labels runs.
+
+    Returns:
+        A dict: by (of :func:`way_of`), embedding, matched, where clusters are found or taken from the source also
+        components and seed, and count and names where they apply.
+    """
+    by = way_of(clusters, dataset)
+    options = {"by": by, "embedding": embedding_of(clusters), "matched": clusters["matched"]}
+    if by == "from":
+        return options | {"from": clusters["from"]}
+    options |= {"components": clusters["components"], "seed": clusters["seed"]}
+    if by == "kmeans":
+        options["count"] = clusters["count"]
+    return options if by == "source" else options | {"names": _names(clusters["names"], root, device)}
+
+
+def _names(names, root, device):
+    """What is needed of `clusters.names` for the way that it chooses."""
+    by = names["by"]
+    if by == "captions":
+        return {"by": by, "set": names["set"], "words": names["words"]}
+    if by == "table":
+        return {"by": by, "table": read_names(names["path"])}
+    if by == "text":
+        how = {key: names[key] for key in ("model", "pretrained", "template")}
+        return {"by": by, "labels": _labels(names["labels"], root), **how, "device": device}
+    return {"by": by}
+
+
+def _labels(labels, root):
+    if isinstance(labels, list):
+        return labels
+    return [name for _, name in read_names(Path(root, LABELS) if labels is None else labels)]
+
+
+def check_clusters(config, models, root):
+    """Raise ValueError, one sentence, where `clusters` names what is not there or its keys do not fit together.
+
+    Args:
+        config: the configuration, valid by its schema.
+        models: names of the run's models, seeds expanded.
+        root: folder of the Snakefile.
+    """
+    clusters, datasets = config["clusters"], config["datasets"]
+    by, origin, count = clusters["by"], clusters["from"], clusters["count"]
+    for name in by if isinstance(by, dict) else ():
+        _check_name("clusters.by", name, datasets, "datasets")
+    if origin is not None:
+        _check_name("clusters.from", origin, datasets, "datasets")
+        others = [name for name in config["run"]["datasets"] if name != origin]
+        if others and all(way_of(clusters, name) != "from" for name in others):
+            raise ValueError(
+                f'config: clusters.from is "{origin}", but clusters.by takes the clusters of {", ".join(others)} from '
+                "the source; choose kmeans for what is to be assigned, or leave clusters.from null."
+            )
+    embedding = embedding_of(clusters)
+    if isinstance(embedding, dict):
+        _check_name("clusters.embedding.model", embedding["model"], models, "the run's models")
+        _check_name(
+            "clusters.embedding.pooling", embedding["pooling"], config["features"]["poolings"], "features.poolings"
+        )
+    if isinstance(count, dict) and len(range(count["low"], count["high"] + 1, count["step"])) < 3:
+        raise ValueError(
+            f"config: clusters.count runs from {count['low']} to {count['high']} by {count['step']}; an elbow needs "
+            "three numbers of clusters or more."
+        )
+    _check_names(clusters, root)
+
+
+def _check_names(clusters, root):
+    names = clusters["names"]
+    if names["by"] == "text":
+        if "{}" not in names["template"]:
+            raise ValueError(
+                f'config: clusters.names.template is "{names["template"]}"; it must hold {{}} where the label goes.'
+            )
+        schema = names["model"].startswith(("hf-hub:", "local-dir:"))
+        if schema == (names["pretrained"] is not None):
+            raise ValueError(
+                f'config: clusters.names.model is "{names["model"]}" and clusters.names.pretrained '
+                f"{names['pretrained']}; give a tag or a file for open_clip's own architectures, null beside hf-hub: "
+                "and local-dir:."
+            )
+    if names["by"] == "table" and names["path"] is None:
+        raise ValueError("config: clusters.names.path is null; give the CSV (columns cluster, name) that names them.")
+    try:
+        made = _names(names, root, device=None)
+        if made["by"] == "table" and clusters["by"] == "kmeans" and isinstance(clusters["count"], int):
+            name_by_table(made["table"], range(clusters["count"]))
+    except ValueError as error:
+        raise ValueError(f"config: clusters.names: {error}") from error
+
+
+def _check_name(key, name, allowed, where):
+    if name not in allowed:
+        raise ValueError(
+            f'config: {key} names "{name}", which is not in {where}; there are: {", ".join(allowed)}.'
+            f"{did_you_mean(name, allowed)}"
+        )
