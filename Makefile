@@ -37,7 +37,7 @@ results/report.html: $(wildcard results/figures/*/*.png results/figures/*/*/*.pn
 	$(SNAKEMAKE) --report $@
 
 test: $(STAMP_DEV)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(STAMP_DEV)
 	$(BIN)/ruff check .

@@ -14,39 +14,6 @@ OUTPUTS
   export     results/exports/{dataset}.h5, on demand: what the paper's scripts read, linked to the store
 """
 
-from geoprobe.clusters.options import embedding_of, has_elbow, options_of, way_of
-
-
-def cluster_features(wildcards):
-    """Features that a data set is clustered by, where the configuration names a model."""
-    embedding = embedding_of(config["clusters"])
-    if embedding == "statistics":
-        return []
-    return f"results/features/{wildcards.dataset}/{embedding['model']}/none.h5"
-
-
-def cluster_origin(wildcards):
-    """Clusters of another data set, where a data set's images are assigned to those."""
-    if way_of(config["clusters"], wildcards.dataset) != "from":
-        return []
-    return f"results/clusters/{config['clusters']['from']}.h5"
-
-
-def cluster_options(wildcards):
-    """What one data set's job needs to know of the configuration."""
-    return options_of(
-        config["clusters"], wildcards.dataset, workflow.basedir, config["device"]
-    )
-
-
-# The data sets whose number of clusters is chosen, and what the jobs write besides where there are any.
-ELBOWS = [
-    name
-    for name in dict.fromkeys([*RUN["datasets"], config["clusters"]["from"]])
-    if name is not None and has_elbow(config["clusters"], name)
-]
-ELBOW = {"elbow": "results/clusters/{dataset}.elbow.csv"} if ELBOWS else {}
-
 
 rule assign_clusters:
     """Cluster the images of one data set, or sort them into given clusters, and name the clusters."""

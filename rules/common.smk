@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
+from geoprobe.clusters.options import embedding_of, has_elbow, options_of, way_of
 from geoprobe.config import check_config
 from geoprobe.freshness import digest_script
 from geoprobe.images.sources import SOURCES, load_source
@@ -33,7 +34,7 @@ def source_digest(rule_name):
 
 
 def dataset_digest(rule_name):
-    """Digest of the code of a rule for one data set: of all sources of images, only its own counts."""
+    """A function that digests the code of a job: of all sources of images, its data set's own counts alone."""
     script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
 
     def digest(wildcards):
@@ -76,6 +77,28 @@ def downloads_of(wildcards):
     ]
 
 
+def cluster_features(wildcards):
+    """Features that a data set is clustered by, where the configuration names a model."""
+    embedding = embedding_of(config["clusters"])
+    if embedding == "statistics":
+        return []
+    return f"results/features/{wildcards.dataset}/{embedding['model']}/none.h5"
+
+
+def cluster_origin(wildcards):
+    """Clusters of another data set, where a data set's images are assigned to those."""
+    if way_of(config["clusters"], wildcards.dataset) != "from":
+        return []
+    return f"results/clusters/{config['clusters']['from']}.h5"
+
+
+def cluster_options(wildcards):
+    """What one data set's job needs to know of the configuration."""
+    return options_of(
+        config["clusters"], wildcards.dataset, workflow.basedir, config["device"]
+    )
+
+
 MODELS = checked_models()
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
@@ -85,8 +108,13 @@ HEADLINE = {
     "pooling": config["analysis"]["pooling"],
     "target": config["analysis"]["target"],
 }
-
-
+# The data sets whose number of clusters is chosen, and what the jobs write besides where there are any.
+ELBOWS = [
+    name
+    for name in dict.fromkeys([*RUN["datasets"], config["clusters"]["from"]])
+    if name is not None and has_elbow(config["clusters"], name)
+]
+ELBOW = {"elbow": "results/clusters/{dataset}.elbow.csv"} if ELBOWS else {}
 TABLES = ["scores", "differences", "clusters"]
 
 

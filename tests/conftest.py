@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
@@ -56,7 +57,14 @@ def copy_project(folder):
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """A copy of the project in which the tiny configuration has been run to the end."""
-    project = copy_project(tmp_path_factory.mktemp("run") / "geoprobe")
-    project.snakemake()
-    return project
+    """A copy of the project in which the tiny configuration has been run to the end.
+
+    The run is made once and copied, with its time stamps, to each process that tests: some tests edit its files.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "done").exists():
+            copy_project(shared / "geoprobe").snakemake()
+            (shared / "done").touch()
+    return Project(shutil.copytree(shared / "geoprobe", tmp_path_factory.mktemp("run") / "geoprobe"))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from geoprobe.clusters.assign import assign_images
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 HEADLINE = {"prompt": "none", "pooling": "cls", "target": "degrees", "dataset": "bluemarble", "probe": "ridge"}
 

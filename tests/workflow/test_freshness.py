@@ -13,7 +13,7 @@ import pytest
 
 from geoprobe.freshness import reached_modules
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 FOLLOWS = {
     "plan_images": {"build_images"},

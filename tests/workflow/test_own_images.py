@@ -6,7 +6,7 @@ import pytest
 import yaml
 from PIL import Image
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 TOWNS = {"Paris": (48.85, 2.35), "Nairobi": (-1.29, 36.82), "Lima": (-12.05, -77.04), "Perth": (-31.95, 115.86)}
 COLOURS = (220, 40, 40), (40, 220, 40), (40, 40, 220), (220, 220, 220)

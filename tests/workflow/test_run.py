@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import re
 import sqlite3
@@ -20,10 +21,11 @@ from image_server import ImageServer, photo
 from PIL import Image
 from real_towns import towns
 
+from geoprobe.images.countries import country_name
 from geoprobe.images.store import read_columns
 from geoprobe.images.yfcc100m import FIELDS, short_hex
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("sources")]
+pytestmark = pytest.mark.workflow
 PROJECT = Project(ROOT)
 
 COUNT = 12
@@ -52,6 +54,17 @@ def tarred(members):
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def boxes():
+    """Polygons about the towns, with their countries, as GeoJSON."""
+    features = []
+    for number, ((latitude, longitude), code) in enumerate(zip(POSITIONS, CODES, strict=True)):
+        corners = [(longitude + x, latitude + y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))]
+        properties = {"iso": code, "place": f"box {number}"}
+        geometry = {"type": "Polygon", "coordinates": [[list(map(float, corner)) for corner in corners]]}
+        features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    return json.dumps({"type": "FeatureCollection", "features": features}).encode()
 
 
 def yfcc100m(server, folder):
@@ -237,10 +250,14 @@ def built(tmp_path_factory):
     hub = Hub()
     with ImageServer() as server:
         made = {name: make(hub if make in (osv5m, hub_embedded) else server, folder) for name, make in SOURCES.items()}
+        server.files["/boxes.geojson"] = boxes()
+        layer = {"file": f"{server.root}/boxes.geojson", "country": "iso", "region": "place"}
         delta = {
             "datasets": {name: options | COMMON for name, (options, _, _) in made.items()},
+            "boundaries": {"boxes": {"coast_km": 0, "layers": [layer]}},
             "download": {"limits": {"allow_private": True}, "pace": {"requests_per_second": 0, "attempts": 3}},
         }
+        delta["datasets"]["photos"] |= {"balance": COMMON["balance"] | {"units": "boxes"}}
         config = folder / "mine.yaml"
         config.write_text(yaml.safe_dump(delta))
         before = {name: os.environ.get(name) for name in ("HF_ENDPOINT", "HF_HOME")}
@@ -273,6 +290,16 @@ def test_every_listed_image_is_stored_as_obtained_or_left_out_for_its_reason(bui
     balance = pd.read_csv(folder / f"results/images/{name}.balance.csv", keep_default_na=False)
     assert balance["kept"].sum() == len(expected)
     assert balance["listed"].sum() == len(expected) + len(left_out)
+
+
+def test_units_come_from_fetched_polygons_where_a_data_set_asks_for_them(built):
+    folder, _, _ = built
+    columns = read_columns(folder / "results/images/photos.h5")
+    assert all(caption.split(", ")[1].startswith("box ") for caption in columns["captions"]["places"])
+    rows = [int(name[5:7]) for name in columns["ids"]]
+    assert columns["countries"].tolist() == [country_name(CODES[row]) for row in rows]
+    assert "boxes.geojson" in columns["attributes"]["administrative_units"]
+    assert "GeoNames" in read_columns(folder / "results/images/web.h5")["attributes"]["administrative_units"]
 
 
 def test_groups_captions_and_licences_of_the_sources_come_through(built):
