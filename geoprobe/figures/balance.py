@@ -29,7 +29,7 @@ def draw(kept, listed, balance, name):
     """
     drawn, axes = figure(PAGE, 4.2, nrows=2, ncols=2, height_ratios=[1, 0.95], subplot_kw={"projection": "mollweide"})
     latitudes, longitudes = (np.radians(edges) for edges in bin_edges())
-    norm = LogNorm(1, max(2, listed.max()))
+    norm = LogNorm(1, max(10, listed.max()))
     titles = f"{name}: {int(listed.sum()):,} listed", f"{int(kept.sum()):,} kept"
     for panel, counts, title in zip(axes[0], (listed, kept), titles, strict=True):
         draw_coastlines(panel)
@@ -40,7 +40,10 @@ def draw(kept, listed, balance, name):
         panel.set_xticks(np.radians(np.arange(-120, 121, 60)), [])
         panel.set_yticks(np.radians(np.arange(-60, 61, 30)), [])
         panel.grid(lw=0.3, color="0.85", zorder=0)
-    drawn.colorbar(shown, ax=axes[0], label=f"Images in {BIN_DEGREES:g}° × {BIN_DEGREES:g}°", shrink=0.8, pad=0.01)
+    bar = drawn.colorbar(
+        shown, ax=axes[0], label=f"Images in {BIN_DEGREES:g}° × {BIN_DEGREES:g}°", shrink=0.8, pad=0.01
+    )
+    bar.ax.minorticks_off()
     grid = axes[1, 0].get_gridspec()
     for panel in axes[1]:
         panel.remove()
@@ -55,7 +58,7 @@ def draw(kept, listed, balance, name):
         bars.annotate(
             f"{kept_images:,} of {all_images:,}", (1, y), (4, 0), textcoords="offset points", va="center", size=7
         )
-    labels = ["no country" if name == "unknown" else name for name in totals.index]
+    labels = ["not placed" if name == "unknown" else name for name in totals.index]
     bars.set_yticks(range(len(totals)), labels)
     bars.set_xlim(0, 1)
     bars.set_xlabel("Share of the listed images")

@@ -122,7 +122,8 @@ def balance_table(plan_path, rejects_path):
 
     Returns:
         Frame, a row a country: country_code, country, continent, geocells, listed, kept, geocell_full, left_out
-        (for any other reason), share_kept; the rows without usable coordinates are those of no country.
+        (for any other reason), share_kept. Rows that the source itself leaves out and those without usable
+        coordinates were not placed, and are counted under that name.
     """
     with tempfile.TemporaryDirectory() as scratch, open_database(scratch) as base:
         planned = base.execute(
@@ -138,7 +139,7 @@ def balance_table(plan_path, rejects_path):
     frame = frame.fillna(dict.fromkeys(frame.columns.drop("country_code"), 0))
     frame["kept"] = frame["planned"] - frame["failed"]
     frame["listed"] = frame["kept"] + frame["geocell_full"] + frame["left_out"]
-    frame["country"] = [country_name(code) if code else "no usable position" for code in frame["country_code"]]
+    frame["country"] = [country_name(code) if code else "not placed" for code in frame["country_code"]]
     frame["continent"] = [continent_of(code) for code in frame["country_code"]]
     counts = ["geocells", "listed", "kept", "geocell_full", "left_out"]
     frame[counts] = frame[counts].astype(int)

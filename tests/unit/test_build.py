@@ -279,7 +279,7 @@ def test_the_balance_counts_every_listed_image_by_country(photos, build, tmp_pat
     assert (balance["listed"] == balance[["kept", "geocell_full", "left_out"]].sum(axis=1)).all()
     stored = Counter(read_columns(path)["countries"])
     assert {name: count for name, count in balance["kept"].items() if count} == stored
-    assert balance.loc["no usable position", "left_out"] == 2
+    assert balance.loc["not placed", "left_out"] == 2
     assert balance.loc["Fiji", "continent"] == "Oceania"
     assert balance["geocell_full"].sum() == (rejects["reason"] == "geocell full").sum()
 
