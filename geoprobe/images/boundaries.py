@@ -1,11 +1,11 @@
 """Where the files of administrative polygons are: the user's own, or fetched (they may not be shipped)."""
 
-import json
 import shutil
 import zipfile
 from pathlib import Path
 
 from geoprobe.images import polygons
+from geoprobe.images.fetch import fetch_file
 from geoprobe.runtime import replacing, write_json
 
 
@@ -41,8 +41,6 @@ def fetch_boundaries(options, manifest, network):
 
 
 def _fetch(url, folder, network):
-    from geoprobe.images.fetch import fetch_file
-
     return fetch_file(url, folder / url.rsplit("/", 1)[1], network)
 
 
@@ -57,9 +55,3 @@ def _extract(archive, member, folder):
         with replacing(target) as temporary, file.open(member) as source, open(temporary, "wb") as copy:
             shutil.copyfileobj(source, copy)
     return target
-
-
-def read_layers(manifest):
-    """Layers and coast_km of a manifest, as :func:`geoprobe.images.units.administrative_units` takes them."""
-    content = json.loads(Path(manifest).read_text(encoding="utf-8"))
-    return {"layers": content["layers"], "coast_km": content["coast_km"]}

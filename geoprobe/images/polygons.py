@@ -5,6 +5,7 @@ files are the user's or fetched by a rule; none is shipped (GADM forbids it).
 """
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def check(options):
                     f'layers[{number}].{level} is "{layer[level]}", which is not among the columns of "{path}": '
                     f"{', '.join(fields)}."
                 )
+
+
+def read_layers(manifest):
+    """Layers and coast_km of a manifest, as :func:`geoprobe.images.units.administrative_units` takes them."""
+    content = json.loads(Path(manifest).read_text(encoding="utf-8"))
+    return {"layers": content["layers"], "coast_km": content["coast_km"]}
 
 
 @functools.lru_cache(maxsize=4)

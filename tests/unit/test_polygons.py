@@ -7,7 +7,8 @@ import shapely
 
 from geoprobe.geodesy import EARTH_RADIUS_KM
 from geoprobe.images import polygons
-from geoprobe.images.boundaries import fetch_boundaries, read_layers
+from geoprobe.images.boundaries import fetch_boundaries
+from geoprobe.images.polygons import read_layers
 
 DEGREE_KM = np.pi * EARTH_RADIUS_KM / 180
 

@@ -50,6 +50,7 @@ STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_fe
 # What only other sources use.
 ELSEWHERE = [
     "archives",
+    "boundaries",
     "commons",
     "download",
     "embedded",
@@ -86,7 +87,6 @@ USERS = {
     "geoprobe.images.captions": {"build_images"},
     "geoprobe.images.duplicates": {"build_images"},
     "geoprobe.images.pack": {"build_images"},
-    "geoprobe.images.boundaries": IMAGES,
     "geoprobe.images.checks": IMAGES,
     "geoprobe.images.countries": IMAGES,
     "geoprobe.images.database": IMAGES,
@@ -134,7 +134,7 @@ USERS = {
     "geoprobe.analysis.localizability": {"rank_clusters"},
     "geoprobe.figures": PLOTS,
     "geoprobe.figures.style": PLOTS,
-    "geoprobe.figures.coastlines": {"plot_map"},
+    "geoprobe.figures.coastlines": {"plot_map", "plot_balance"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"},
     "geoprobe.figures.heatmap": {"plot_heatmap"},
     "geoprobe.figures.layers": {"plot_layers"},

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from geoprobe.images.boundaries import read_layers
 from geoprobe.images.build import build_store
+from geoprobe.images.polygons import read_layers
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":

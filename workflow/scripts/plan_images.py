@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from geoprobe.images.boundaries import read_layers
 from geoprobe.images.plan import plan_images
+from geoprobe.images.polygons import read_layers
 from geoprobe.images.sources import load_source
 from geoprobe.runtime import rule_log
 
