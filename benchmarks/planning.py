@@ -24,6 +24,7 @@ import pandas as pd
 from geoprobe.images import yfcc100m
 from geoprobe.images.gazetteer import load_towns
 from geoprobe.images.plan import plan_images
+from geoprobe.runtime import peak_mb
 
 BALANCE = {"minimum": 5, "maximum": 5, "reserve": 1, "seed": 1}
 STEP = 100_000
@@ -65,7 +66,7 @@ def plan(metadata, folder):
     planned = plan_images(frames, folder / "plan.parquet", folder / "left.parquet", "yfcc100m", BALANCE)
     seconds = time.perf_counter() - start
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    cpu, peak = usage.ru_utime + usage.ru_stime, peak_mb()
     print(json.dumps({"planned": planned, "seconds": seconds, "cpu_s": cpu, "peak_mb": peak}))
 
 

@@ -122,3 +122,12 @@ def write_json(content, path):
     with replacing(path) as temporary:
         text = json.dumps({**content, "provenance": provenance()}, indent=2, sort_keys=True)
         temporary.write_text(f"{text}\n", encoding="utf-8")
+
+
+def peak_mb():
+    """Largest resident memory of this process so far in MB; Linux only.
+
+    The kernel's other account of it, ru_maxrss, starts from that of the process which started this one.
+    """
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024

@@ -463,9 +463,10 @@ def test_a_long_list_comes_in_chunks_in_the_order_of_the_table(options, tmp_path
 
 MEASURE = textwrap.dedent(
     """
-    import gc, json, resource, sys, weakref
+    import gc, json, sys, weakref
 
     from geoprobe.images import landmarks
+    from geoprobe.runtime import peak_mb
 
     landmarks.CHUNK = 20_000
     frames, count, most = [], 0, 0
@@ -474,7 +475,7 @@ MEASURE = textwrap.dedent(
         frames.append(weakref.ref(frame))
         gc.collect()
         most = max(most, sum(reference() is not None for reference in frames))
-    print(json.dumps([count, len(frames), most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    print(json.dumps([count, len(frames), most, peak_mb()]))
     """
 )
 

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 import geoprobe
-from geoprobe.runtime import provenance, replacing, timestamp, use_checkout, write_table
+from geoprobe.runtime import peak_mb, provenance, replacing, timestamp, use_checkout, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -304,3 +304,15 @@ def test_a_checkout_is_the_only_entry_where_there_was_none(tmp_path, monkeypatch
     monkeypatch.setenv("PYTHONPATH", "")
     use_checkout(tmp_path)
     assert os.environ["PYTHONPATH"] == str(tmp_path)
+
+
+def test_the_peak_of_memory_is_this_processs_own_and_only_rises():
+    """Not that of the process which started it, as ru_maxrss is."""
+    ballast = np.ones(50_000_000)
+    own = peak_mb()
+    assert own > ballast.nbytes / 2**20
+    code = "from geoprobe.runtime import peak_mb; before = peak_mb(); held = bytearray(2**27); print(before, peak_mb())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert before < 300 < own
+    assert 120 < after - before < 140

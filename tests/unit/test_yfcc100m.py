@@ -390,15 +390,16 @@ def write_times(path, form, rows, times):
 
 MEASURE = textwrap.dedent(
     """
-    import json, resource, sys
+    import json, sys
 
     from geoprobe.images import yfcc100m
+    from geoprobe.runtime import peak_mb
 
     yfcc100m.CHUNK, yfcc100m.BLOCK = 10_000, 2**20
     peaks, count = [], 0
     for frame in yfcc100m.list_images(json.loads(sys.argv[1]), None):
         count += len(frame)
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        peaks.append(peak_mb())
     print(json.dumps([count, peaks[len(peaks) // 4], peaks[-1]]))
     """
 )
