@@ -41,7 +41,7 @@ def draw(families):
     # room for the last number
     left, right = axes.get_xlim()
     axes.set_xlim(left, right + 0.06 * (right - left))
-    axes.set_xlabel("R² of latitude and longitude at the last layer, with 95 % interval over blocks")
+    axes.set_xlabel("R² of latitude and longitude at the last layer, with 95 % interval")
     colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(families["supervision"])}
     handles = [axes.plot([], [], "_", ms=9, mew=4, color=colour, label=name)[0] for name, colour in colours.items()]
     handles += [axes.plot([], [], MARKERS[cv], ms=4.5, color="0.3", label=CVS[cv])[0] for cv in shown]
