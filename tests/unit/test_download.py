@@ -233,9 +233,11 @@ def test_thousands_of_images_from_a_server_that_misbehaves_in_every_way(server, 
 
 
 SCRIPT = """
-import json, sys
+import json, signal, sys
 import pandas as pd
 from geoprobe.images import download, http
+# a shell in whose background the tests run has this signal ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 http.BACKOFF_S = 0.01
 rows, folder, status, network, pace = sys.argv[1:]
 download.download_shard(pd.read_parquet(rows), folder, status, json.loads(network), pace)
