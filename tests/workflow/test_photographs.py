@@ -6,8 +6,6 @@ import json
 import os
 import re
 import sqlite3
-import tarfile
-import zipfile
 
 import h5py
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT, Project
 from exif_data import LATITUDE, LATITUDE_REF, LONGITUDE, LONGITUDE_REF, exif_bytes
+from hub_photos import tarred, zipped
 from hub_server import Hub
 from image_server import ImageServer, photo
 from PIL import Image
@@ -36,24 +35,6 @@ COMMON = {"balance": {"minimum": 1, "maximum": 50, "seed": 1}, "caption_sets": [
 
 def positions_frame(**columns):
     return pd.DataFrame({"latitude": POSITIONS[:, 0], "longitude": POSITIONS[:, 1], **columns})
-
-
-def zipped(members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def tarred(members):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def boxes():
