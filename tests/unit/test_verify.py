@@ -108,7 +108,7 @@ def test_a_jpeg_cut_anywhere_is_found_although_it_is_decoded_at_a_fraction(data)
         status = verify_image(data[:place], MANY)["status"]
         try:
             decode_image(data[:place])
-        except Exception:
+        except Exception:  # Pillow is the oracle here, and may raise anything on what is cut
             assert status in ("truncated", "not an image")
         else:
             assert status in ("ok", "truncated")
