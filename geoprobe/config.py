@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from geoprobe.clusters.options import caption_set, check_clusters, way_of
 from geoprobe.images.sources import load_source
 from geoprobe.images.units import GAZETTEER
-from geoprobe.models.registry import did_you_mean, expand_seeds, read_registry
+from geoprobe.models.registry import did_you_mean, expand_seeds, files_of, read_registry
 
 SCHEMA = "config/schemas/config.schema.yaml"
 REGISTRY = "config/models.tsv"
@@ -20,8 +20,16 @@ def _key(error_path):
 
 
 def _leaves(error):
-    """The errors of which a compound error is made."""
-    return [leaf for part in error.context for leaf in _leaves(part)] if error.context else [error]
+    """The errors to be told of a compound error: those of the alternative that was meant, or itself if none was."""
+    if not error.context:
+        return [error]
+    leaves = [leaf for part in error.context for leaf in _leaves(part)]
+    meant = [
+        leaf
+        for leaf in leaves
+        if leaf.validator not in ("type", "const") or len(leaf.absolute_path) > len(error.absolute_path)
+    ]
+    return meant or ([error] if error.validator == "oneOf" else leaves)
 
 
 def _sentence(error):
@@ -35,6 +43,12 @@ def _sentence(error):
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in value)
         return f'"{f"{key}.{missing}" if key else missing}" is missing; add it (config/README.md says what it means).'
+    if error.validator == "oneOf":
+        kinds = [
+            f'"{part["const"]}"' if "const" in part else f"of type {part['type']}" for part in error.schema["oneOf"]
+        ]
+        shown = f'"{value}"' if isinstance(value, str) else value
+        return f"{key} is {shown}; it must be {' or '.join(kinds)}."
     if error.validator == "enum":
         allowed = error.validator_value
         return f'{key} is "{value}"; allowed: {", ".join(map(str, allowed))}.{did_you_mean(value, allowed)}'
@@ -82,8 +96,11 @@ def check_references(config, registry):
     run, encoders = config["run"], config["encoders"]
     for index, name in enumerate(run["datasets"]):
         _check_name(f"run.datasets[{index}]", name, config["datasets"], "datasets")
+    tables = " and ".join(filter(None, [REGISTRY, config["registry"]]))
     for index, name in enumerate(run["models"]):
-        _check_name(f"run.models[{index}]", name, registry, REGISTRY)
+        _check_name(f"run.models[{index}]", name, registry, tables)
+    for index, name in enumerate(run["prompts"]):
+        _check_name(f"run.prompts[{index}]", name, ["none", *config["prompts"]], "prompts")
     for index, name in enumerate(run["probes"]):
         _check_name(f"run.probes[{index}]", name, config["probes"], "probes")
     _check_name("encoders.dataset", encoders["dataset"], config["datasets"], "datasets")
@@ -130,10 +147,10 @@ def check_references(config, registry):
                 )
         if "none" not in options["controls"]:
             raise ValueError(f'config: probes.{name}.controls is {options["controls"]}; it must hold "none".')
-    if config["analysis"]["pooling"] not in config["features"]["poolings"]:
+    if not {*config["analysis"]["poolings"]} & {*config["features"]["poolings"]}:
         raise ValueError(
-            f'config: analysis.pooling is "{config["analysis"]["pooling"]}", which features.poolings does not hold; '
-            "add it there or choose another."
+            f"config: analysis.poolings is {config['analysis']['poolings']}, of which features.poolings "
+            f"({', '.join(config['features']['poolings'])}) holds none; add one there or choose another."
         )
 
 
@@ -165,13 +182,23 @@ def check_config(config, root):
     """
     schema = yaml.safe_load(Path(root, SCHEMA).read_text(encoding="utf-8"))
     check_schema(config, schema)
-    registry = read_registry(Path(root, REGISTRY))
+    own = config["registry"]
+    if own is not None and not Path(own).is_file():
+        raise ValueError(
+            f'config: registry is "{own}", and there is no such file; its columns are those of {REGISTRY}.'
+        )
+    registry = read_registry(Path(root, REGISTRY), *filter(None, [own]))
     check_references(config, registry)
     models = expand_seeds({name: registry[name] for name in config["run"]["models"]}, config["encoders"]["seeds"])
     check_clusters(config, models, root)
     for name, row in models.items():
         if row["seed"] is not None:
             _check_name(f"run.models ({name})", row["family"], config["encoders"]["objectives"], "encoders.objectives")
+    for row in models.values():
+        try:
+            files_of(row)
+        except ValueError as error:
+            raise ValueError(f"config: {error}") from error
     for name in used_datasets(config, models):
         options = config["datasets"][name]
         try:

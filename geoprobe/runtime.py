@@ -14,8 +14,8 @@ from pathlib import Path
 import geoprobe
 
 LIBRARIES = (
-    "numpy", "pandas", "h5py", "sklearn", "torch", "timm", "open_clip", "matplotlib", "PIL", "duckdb", "geopandas",
-    "shapely", "aiohttp", "imagehash", "huggingface_hub",
+    "numpy", "pandas", "h5py", "sklearn", "torch", "torchvision", "timm", "open_clip", "transformers", "accelerate",
+    "safetensors", "matplotlib", "PIL", "duckdb", "geopandas", "shapely", "aiohttp", "imagehash", "huggingface_hub",
 )  # fmt: skip
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
 

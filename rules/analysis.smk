@@ -15,20 +15,8 @@ OUTPUTS
 rule summarise_scores:
     """Pool held-out predictions into R2 with intervals over geographic blocks and seeds."""
     input:
-        scores=expand(
-            rules.fit_probes.output.scores,
-            dataset=RUN["datasets"],
-            model=MODELS,
-            prompt=RUN["prompts"],
-            probe=RUN["probes"],
-        ),
-        fits=expand(
-            rules.fit_probes.output.fits,
-            dataset=RUN["datasets"],
-            model=MODELS,
-            prompt=RUN["prompts"],
-            probe=RUN["probes"],
-        ),
+        scores=of_every_probe(rules.fit_probes.output.scores),
+        fits=of_every_probe(rules.fit_probes.output.fits),
         stores=expand(rules.build_images.output.store, dataset=RUN["datasets"]),
         folds=expand(rules.assign_folds.output.folds, dataset=RUN["datasets"]),
     output:
@@ -51,6 +39,7 @@ rule summarise_scores:
         seeds={name: config["probes"][name]["seed"] for name in RUN["probes"]},
         bootstrap=lookup(within=config, dpath="analysis/bootstrap"),
         seed=lookup(within=config, dpath="analysis/seed"),
+        shown={name: HEADLINE[name] for name in ("prompts", "poolings")},
         code=source_digest("summarise_scores"),
     script:
         "../workflow/scripts/summarise_scores.py"

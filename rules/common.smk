@@ -13,7 +13,7 @@ from geoprobe.config import check_config
 from geoprobe.freshness import digest_script
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
-from geoprobe.models.registry import files_of
+from geoprobe.models.registry import LOADERS, files_of, needs_weights
 from geoprobe.runtime import use_checkout
 
 # Jobs use the package of this checkout, wherever they are started from.
@@ -44,9 +44,52 @@ def dataset_digest(rule_name):
     return digest
 
 
+def model_digest(rule_name):
+    """A function that digests the code of a job: of all loaders of models, its model's own counts alone."""
+    script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
+
+    def digest(wildcards):
+        used = LOADERS[MODELS[wildcards.model]["loader"]]
+        return digest_script(script, table=LOADERS.values(), used=used)
+
+    return digest
+
+
 def model_files(wildcards):
-    """Files of a model that another rule makes."""
+    """Files of a model that lies on this machine, some of which another stage makes."""
     return files_of(MODELS[wildcards.model])
+
+
+def weights_of(wildcards):
+    """Manifest of the fetched files of a public model; none for what lies on this machine."""
+    if needs_weights(MODELS[wildcards.model]):
+        return f"results/weights/{wildcards.model}.json"
+    return []
+
+
+def model_row(*columns):
+    """A function that gives what a job needs to know of its model, and no more."""
+    return lambda wildcards: {name: MODELS[wildcards.model][name] for name in columns}
+
+
+def prompts_of(model):
+    """Names of the prompts that a model is asked with, the run's first one first; none where it takes no text."""
+    return RUN["prompts"] if MODELS[model]["supervision"] == "multimodal" else ["none"]
+
+
+def of_every_probe(pattern):
+    """Paths by a pattern with {dataset}, {model}, {prompt} and {probe}, of all that is probed."""
+    return [
+        path
+        for model in MODELS
+        for path in expand(
+            pattern,
+            dataset=RUN["datasets"],
+            model=model,
+            prompt=prompts_of(model),
+            probe=RUN["probes"],
+        )
+    ]
 
 
 def from_network(dataset):
@@ -102,10 +145,11 @@ def cluster_options(wildcards):
 MODELS = checked_models()
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
-# Which of the fitted scores figures and tables show; the cross-validations are shown side by side.
+# Which of the fitted scores figures and tables show of each model: the first prompt and pooling that it has. The
+# cross-validations are shown side by side.
 HEADLINE = {
-    "prompt": RUN["prompts"][0],
-    "pooling": config["analysis"]["pooling"],
+    "prompts": list(dict.fromkeys([*RUN["prompts"], "none"])),
+    "poolings": config["analysis"]["poolings"],
     "target": config["analysis"]["target"],
 }
 # The data sets whose number of clusters is chosen, and what the jobs write besides where there are any.
@@ -125,5 +169,5 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     boundaries="|".join(config["boundaries"]),
-    prompt="|".join(RUN["prompts"]),
+    prompt="|".join(HEADLINE["prompts"]),
     probe="|".join(config["probes"]),

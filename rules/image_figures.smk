@@ -136,8 +136,10 @@ rule plot_map:
     """Map the predicted against the true positions of one model's last layer."""
     input:
         store=rules.build_images.output.store,
-        fits=expand(
-            rules.fit_probes.output.fits, prompt=HEADLINE["prompt"], allow_missing=True
+        fits=lambda wildcards: expand(
+            rules.fit_probes.output.fits,
+            prompt=prompts_of(wildcards.model)[0],
+            **wildcards,
         )[0],
     output:
         png=report(

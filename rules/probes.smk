@@ -16,7 +16,7 @@ rule fit_probes:
     """Regress position on every layer of one model, in every cluster and fold."""
     input:
         store=rules.build_images.output.store,
-        features=rules.extract_features.output.features,
+        features=rules.join_features.output.features,
         clusters=rules.assign_clusters.output.clusters,
         folds=rules.assign_folds.output.folds,
     output:

@@ -1,6 +1,6 @@
 """A Hugging Face hub on this machine, for tests: the answers that huggingface_hub asks for, from files in memory.
 
-What it asks for and what the answers must hold is in that package: `HfApi.dataset_info`, `HfApi.list_repo_tree`,
+What it asks for and what the answers must hold is in that package: `HfApi.repo_info`, `HfApi.list_repo_tree`,
 `file_download.get_hf_file_metadata` and `utils._http.hf_raise_for_status`.
 """
 
@@ -21,17 +21,18 @@ def blob_name(data):
 
 
 class Hub:
-    """Data sets by name: `commits` (a list of {path: bytes}, the last being main), card licence, and who may read.
+    """Data sets and models by name: `commits` (a list of {path: bytes}, the last being main), licence, who may read.
 
     Attributes:
         asked: (method, path, range header, status, bytes sent) of each request.
         failures: path fragment to a list of what goes wrong next time: a status code, or "cut" for a body that ends
             half-way.
         ranges: whether parts of files are given.
+        spoiled: path to the bytes that are sent in place of the file's own, whose checksums are still stated.
     """
 
     def __init__(self):
-        self.repos, self.asked, self.failures, self.ranges = {}, [], {}, True
+        self.repos, self.asked, self.failures, self.ranges, self.spoiled = {}, [], {}, True, {}
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,9 +56,9 @@ class Hub:
         self.server.shutdown()
         self.server.server_close()
 
-    def add(self, repo, files, licence="cc-by-4.0", gated=False, private=False, tokens=()):
-        """Make a data set, or give it another commit; returns the commit's name."""
-        known = self.repos.setdefault(repo, {"commits": []})
+    def add(self, repo, files, licence="cc-by-4.0", gated=False, private=False, tokens=(), kind="dataset"):
+        """Make a data set or a model, or give it another commit; returns the commit's name."""
+        known = self.repos.setdefault(repo, {"commits": [], "kind": kind})
         known |= {"licence": licence, "gated": gated, "private": private, "tokens": tokens}
         known["commits"].append(dict(files))
         return self.commit(repo, -1)
@@ -76,20 +77,22 @@ class Hub:
             if fragment in path and planned and planned[0] != "cut":
                 self.send(request, planned.pop(0), {}, b"{}")
                 return
-        if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+        request.kind = "dataset" if "datasets" in path.split("/")[1:3] else "model"
+        if match := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self.tell(request, match[1], match[2] or "main")
-        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", path):
+        elif match := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", path):
             self.list(request, match[1], match[2], match[3] or "")
-        elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self.give(request, *match.groups())
         else:
             self.send(request, 404, {}, b"")
 
     def files_at(self, request, repo, revision, inside=False):
-        """Files of a data set at a revision, or None after an error was sent."""
+        """Files of a repository at a revision, or None after an error was sent."""
         known = self.repos.get(repo)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if known is None or (known["private"] and token not in known["tokens"]):
+        hidden = known is None or known["kind"] != request.kind
+        if hidden or (known["private"] and token not in known["tokens"]):
             self.send(request, 401 if not token else 404, {"X-Error-Code": "RepoNotFound"}, b'{"error": "no"}')
             return None
         if known["gated"] and inside and token not in known["tokens"]:
@@ -152,6 +155,7 @@ class Hub:
         data = files[path]
         tag = hashlib.sha256(data).hexdigest() if len(data) >= LARGE else blob_name(data)
         headers = {"X-Repo-Commit": commit, "ETag": f'"{tag}"', "X-Linked-Size": str(len(data))}
+        data = self.spoiled.get(path, data)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if not (wanted and self.ranges):
             self.send(request, 200, headers, data)

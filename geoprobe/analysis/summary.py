@@ -133,15 +133,15 @@ def compare_families(families, joined):
     """Paired differences in R2 between families at their last layer, on the whole data set and the true labels.
 
     Args:
-        families: frame of :func:`summarise_families`.
-        joined: its resampled R2; pairs share their resamples.
+        families: rows of :func:`geoprobe.analysis.families.headline_rows`.
+        joined: resampled R2 of :func:`summarise_families`; pairs share their resamples.
 
     Returns:
-        A frame: dataset, prompt, probe, tower, pooling, target, cv, family, baseline, difference (family minus
-        baseline), low, high, p (two-sided, the share of resamples on the other side of zero, doubled; at least
-        2 / (resamples + 1)), p_holm (corrected for the pairs of one row of conditions, Holm 1979).
+        A frame: dataset, probe, target, cv, family, baseline, difference (family minus baseline), low, high, p
+        (two-sided, the share of resamples on the other side of zero, doubled; at least 2 / (resamples + 1)), p_holm
+        (corrected for the pairs of one row of conditions, Holm 1979).
     """
-    conditions = ["dataset", "prompt", "probe", "tower", "pooling", "target", "cv"]
+    conditions = ["dataset", "probe", "target", "cv"]
     chosen = last_layer(families)
     chosen = chosen[(chosen["cluster"] == "all") & (chosen["control"] == "none")]
     rows = []
@@ -149,7 +149,7 @@ def compare_families(families, joined):
         pairs = []
         for (_, a), (_, b) in itertools.combinations(part.iterrows(), 2):
             first, second = b, a  # the later row of the registry minus the earlier one
-            difference = joined[(first["family"], *first[WHERE])] - joined[(second["family"], *second[WHERE])]
+            difference = joined[(first["origin"], *first[WHERE])] - joined[(second["origin"], *second[WHERE])]
             low, high = interval(difference)
             side = min((difference <= 0).sum(), (difference >= 0).sum())
             pairs.append(

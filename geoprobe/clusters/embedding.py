@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from geoprobe.feature_store import list_layers, read_features
+from geoprobe.features.store import list_layers, read_features
 from geoprobe.images.store import read_squares
 
 STATISTICS = "statistics"

@@ -44,6 +44,9 @@ def draw(ranking, samples):
     low, high = min(0.0, ranking["lowest"].min()), max(ranking["highest"].max(), 0.1)
     # the right half is for tier and size
     axes.set_xlim(low - 0.05 * (high - low), low + (high - low) / 0.55)
+    # no R2 lies above 1, where the words stand
+    axes.set_xticks([tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= 1])
+    axes.spines["bottom"].set_bounds(axes.get_xlim()[0], min(1, axes.get_xlim()[1]))
     axes.set_ylim(-0.5, len(ranking) - 0.5)
     axes.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
     axes.set_xlabel("R² within the cluster: mean over models, lowest to highest")

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from geoprobe.images import files, hub_files, table
+from geoprobe import hub_files
+from geoprobe.images import files, table
 from geoprobe.images.members import MemberIndex, check_pattern, row_name
 from geoprobe.runtime import replacing
 

@@ -1,12 +1,36 @@
-"""The model registry: one row of a table a model. Importing this module imports no model library."""
+"""The model registry: one row of a table a model. Importing this module imports no model library.
+
+The memory that the shipped table states is the weights, parameters times bytes of the row's dtype, rounded up to whole
+GB, and working space: 2 GB for a vision tower, 4 GB for a model that also reads the image with a language model. Of
+models like CLIP the vision tower alone counts, as it alone is loaded.
+"""
 
 import csv
 import difflib
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 
-COLUMNS = ("model", "loader", "id", "revision", "supervision", "label")
-LOADERS = {"local": "geoprobe.models.local"}
-SUPERVISIONS = ("vision-only", "vision-language", "multimodal")
+from geoprobe.models.weights import CONFIGS, DTYPES, LAYOUTS, side_files, weights_in
+
+COLUMNS = (
+    "model", "label", "loader", "id", "revision", "supervision", "geolocation", "dtype", "memory_gb", "weights",
+)  # fmt: skip
+LOADERS = {
+    "local": "geoprobe.models.loaders.local",
+    "transformers": "geoprobe.models.loaders.transformers",
+    "timm": "geoprobe.models.loaders.timm",
+    "open_clip": "geoprobe.models.loaders.open_clip",
+}
+ALLOWED = {
+    "loader": tuple(LOADERS),
+    "supervision": ("vision-only", "vision-language", "multimodal"),
+    "geolocation": ("yes", "no"),
+    "dtype": tuple(DTYPES),
+    "weights": ("safetensors", "any"),
+}
+NAME = r"[a-z0-9][a-z0-9-]*"
+OWNED = r"[\w.-]+/[\w.-]+"  # a repository of the hub
+ENCODERS = PurePath("results", "encoders")  # where a rule makes the controlled encoders
 
 
 def did_you_mean(value, allowed):
@@ -15,29 +39,72 @@ def did_you_mean(value, allowed):
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
-def read_registry(path):
-    """Rows of a registry table (tab-separated, a header line), by model name.
+def _is_positive(text):
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False
+
+
+def _mistake(row):
+    """What is wrong with a row, with the fix, or ""."""
+    for key, value in row.items():
+        if not value or value != value.strip():
+            return f'{key} is "{value}"; give a value, without spaces around it.'
+    if not re.fullmatch(NAME, row["model"]):
+        return f'model is "{row["model"]}"; a name is of a-z, 0-9 and hyphens, as it becomes a part of paths.'
+    for key, allowed in ALLOWED.items():
+        if row[key] not in allowed:
+            return f'{key} is "{row[key]}"; allowed: {", ".join(allowed)}.{did_you_mean(row[key], allowed)}'
+    if not _is_positive(row["memory_gb"]):
+        return f'memory_gb is "{row["memory_gb"]}"; give the GB that the model takes, weights and working space.'
+    if row["loader"] == "local":
+        if row["revision"] != "none":
+            return f'revision is "{row["revision"]}"; a folder has none, so write none.'
+        return ""
+    if row["revision"] == "none":
+        return "revision is none; give a commit of the repository, or a branch such as main."
+    if row["loader"] == "timm" and re.fullmatch(r"[\w.-]+", row["id"]):
+        return ""
+    if not re.fullmatch(OWNED, row["id"]):
+        bare = ", or the bare name of one of timm's" if row["loader"] == "timm" else ""
+        return (
+            f'id is "{row["id"]}"; give the repository of the hub as owner/name{bare}; a folder has the loader local.'
+        )
+    return ""
+
+
+def read_registry(*paths):
+    """Rows of registry tables (tab-separated, a header line), by model name.
+
+    Args:
+        paths: of the tables, such as the one that ships and one of the user's own.
+
+    Returns:
+        A dict from name to row, itself a dict of text by :data:`COLUMNS`, in the order of the tables.
 
     Raises:
-        ValueError: a column is missing or unknown, a name repeats, or a value is not allowed; names file, row, fix.
+        ValueError: a table or a column is missing, a name repeats, or a value is not allowed; names file, line, fix.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        header = tuple(reader.fieldnames or ())
-        if header != COLUMNS:
-            raise ValueError(f"{path}: the columns are {', '.join(header)}; they must be {', '.join(COLUMNS)}")
-        rows = {}
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(f"{where}: {COLUMNS[-1]} must be the last of {len(COLUMNS)} fields parted by tabs")
-            if row["model"] in rows:
-                raise ValueError(f'{where}: model "{row["model"]}" is listed twice; rename one')
-            for key, allowed in (("loader", tuple(LOADERS)), ("supervision", SUPERVISIONS)):
-                if row[key] not in allowed:
-                    near = did_you_mean(row[key], allowed)
-                    raise ValueError(f'{where}: {key} is "{row[key]}"; allowed: {", ".join(allowed)}.{near}')
-            rows[row["model"]] = row
+    rows, places = {}, {}
+    for path in paths:
+        if not Path(path).is_file():
+            raise ValueError(f"{path}: there is no such table of models; correct the path.")
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            header = tuple(reader.fieldnames or ())
+            if header != COLUMNS:
+                raise ValueError(f"{path}: the columns are {', '.join(header)}; they must be {', '.join(COLUMNS)}")
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise ValueError(f"{where}: {COLUMNS[-1]} must be the last of {len(COLUMNS)} fields parted by tabs")
+                if mistake := _mistake(row):
+                    raise ValueError(f"{where}: {mistake}")
+                name = row["model"]
+                if name in rows:
+                    raise ValueError(f'{where}: model "{name}" is listed twice, first in {places[name]}; rename one')
+                rows[name], places[name] = row, where
     return rows
 
 
@@ -60,16 +127,48 @@ def expand_seeds(rows, seeds):
     for name, row in rows.items():
         if "{seed}" in row["id"]:
             for seed in seeds:
-                models[f"{name}-seed{seed}"] = {**row, "id": row["id"].format(seed=seed), "family": name, "seed": seed}
+                filled = row["id"].replace("{seed}", str(seed))
+                models[f"{name}-seed{seed}"] = {**row, "id": filled, "family": name, "seed": seed}
         else:
             models[name] = {**row, "family": name, "seed": None}
     return models
 
 
+def needs_weights(row):
+    """Whether the weights of a row are fetched, by a rule of their own, before it can be loaded."""
+    return row["loader"] != "local"
+
+
 def files_of(row):
-    """Files that must exist before a model is loaded, where they are ours to make."""
-    return (
-        [str(Path(row["id"], name)) for name in ("model.safetensors", "config.json")]
-        if row["loader"] == "local"
-        else []
-    )
+    """Files that must exist before a model is loaded, where it is not fetched.
+
+    Those of a controlled encoder are made by a rule. Those of a folder of the user's own are what lies there: its
+    configuration, processor and tokenizer, and its weights.
+
+    Returns:
+        Paths as text; none for a model that is fetched.
+
+    Raises:
+        ValueError: a folder of the user's own does not exist or holds no model that the row allows; says which row.
+    """
+    if needs_weights(row):
+        return []
+    folder = Path(row["id"])
+    if folder.parts[:-1] == ENCODERS.parts:
+        return [str(folder / name) for name in ("model.safetensors", "config.json")]
+    where = f'model {row["model"]}: id is "{row["id"]}"'
+    if not folder.is_dir():
+        raise ValueError(f"{where}, and there is no such folder; give the folder that holds the model's files.")
+    inside = [*folder.glob("*"), *folder.glob("*/*.jinja")]
+    names = {path.relative_to(folder).as_posix() for path in inside if path.is_file()}
+    if not names & set(CONFIGS):
+        raise ValueError(
+            f"{where}, and no {' or '.join(CONFIGS)} lies there; give a folder as save_pretrained makes it."
+        )
+    weights = weights_in(folder, pickles=row["weights"] == "any")
+    if not weights and weights_in(folder):
+        raise ValueError(f"{where}, and its weights are a pickle; set the row's weights to any to allow one.")
+    if not weights:
+        wholes = [whole for _, pair in LAYOUTS.values() for whole in pair]
+        raise ValueError(f"{where}, and no weights lie there; they are {' or '.join(dict.fromkeys(wholes))}.")
+    return [*(str(folder / name) for name in side_files(names)), *map(str, weights)]

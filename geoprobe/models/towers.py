@@ -1,9 +1,38 @@
-"""Where the residual stream is: the blocks of a tower, found by structure, read by hooks, pooled over tokens."""
+"""Where the residual stream is: the blocks of a tower, found by structure, read by hooks."""
 
 import contextlib
 
-import torch
 from torch import nn
+
+# What configurations call the number of blocks.
+DEPTHS = ("num_hidden_layers", "depth", "num_layers", "n_layer")
+
+
+def depth_of(config):
+    """Number of blocks by a model's own configuration.
+
+    Raises:
+        ValueError: the configuration does not say.
+    """
+    for name in DEPTHS:
+        if isinstance(depth := getattr(config, name, None), int):
+            return depth
+    raise ValueError(f"{type(config).__name__} has none of {', '.join(DEPTHS)}: how many blocks it has is unknown")
+
+
+def find_part(module, config):
+    """The outermost part of a model that was made from a part of its configuration, such as its vision tower.
+
+    Returns:
+        Dotted name ("" for the model itself) and module.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for name, child in module.named_modules():
+        if type(getattr(child, "config", None)) is type(config):
+            return name, child
+    raise ValueError(f"{type(module).__name__}: no part of it has a {type(config).__name__}")
 
 
 def find_blocks(module, depth):
@@ -38,47 +67,24 @@ def find_blocks(module, depth):
 
 
 @contextlib.contextmanager
-def residual_streams(blocks):
-    """Record what each block returns during a forward pass.
+def reading_blocks(blocks, layers, read):
+    """Call a function with what blocks return, while a forward pass runs.
 
-    Yields:
-        A list that holds, after a forward pass, one tensor (n, tokens, width) a block.
+    Args:
+        blocks: of a tower.
+        layers: numbers of those that are read.
+        read: called with the layer's number and its residual stream, in the order of the pass. What it does not
+            keep is freed as soon as the pass needs it no longer.
     """
-    streams = [None] * len(blocks)
 
-    def keep(layer):
+    def hook_of(layer):
         def hook(_module, _args, output):
             # older releases of transformers return a tuple whose first item is the stream
-            streams[layer] = output[0] if isinstance(output, tuple) else output
+            read(layer, output[0] if isinstance(output, tuple) else output)
 
         return hook
 
-    handles = [block.register_forward_hook(keep(layer)) for layer, block in enumerate(blocks)]
-    try:
-        yield streams
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def pool_tokens(stream, pooling, prefix):
-    """One vector an image from the tokens of a layer.
-
-    Args:
-        stream: shape (n, tokens, width).
-        pooling: cls, the class token; mean, over the image's own tokens.
-        prefix: tokens before the image's own.
-
-    Returns:
-        shape (n, width), float32.
-
-    Raises:
-        ValueError: cls is asked of a tower without a class token, or the pooling is unknown.
-    """
-    if pooling == "cls":
-        if prefix < 1:
-            raise ValueError("pooling cls: this tower has no class token; use mean")
-        return stream[:, 0].to(torch.float32)
-    if pooling == "mean":
-        return stream[:, prefix:].to(torch.float32).mean(dim=1)
-    raise ValueError(f'pooling is "{pooling}"; allowed: cls, mean')
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(blocks[layer].register_forward_hook(hook_of(layer)).remove)
+        yield

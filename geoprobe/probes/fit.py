@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from geoprobe.feature_store import list_layers, read_features
+from geoprobe.features.store import list_layers, read_features
 from geoprobe.images.store import read_positions
 from geoprobe.probes.labels import cluster_rows, control_positions, join_on_ids
 from geoprobe.probes.metrics import METRICS, make_target, score_positions

@@ -13,7 +13,7 @@ from geoprobe.clusters.assign import assign_images
 
 pytestmark = pytest.mark.workflow
 
-HEADLINE = {"prompt": "none", "pooling": "cls", "target": "degrees", "dataset": "bluemarble", "probe": "ridge"}
+HEADLINE = {"prompts": ["none"], "poolings": ["cls"], "target": "degrees", "dataset": "bluemarble", "probe": "ridge"}
 
 
 def load_script(name):
@@ -109,13 +109,14 @@ def test_summarise_and_rank_repeat_the_run(results, tiny_run, tmp_path):
         {"ridge": 42},
         50,
         1,
+        {"prompts": ["none"], "poolings": ["cls", "mean"]},
         **outputs,
     )
     made, run = pd.read_csv(outputs["scores"]), pd.read_csv(results / "analysis/scores.csv")
     run = run[run["model"] == "random-seed1"].reset_index(drop=True)
     pd.testing.assert_frame_equal(made, run)
     assert pd.read_csv(outputs["differences"]).empty
-    headline = {name: HEADLINE[name] for name in ("prompt", "pooling", "target")} | {"cv": "blocked"}
+    headline = {name: HEADLINE[name] for name in ("prompts", "poolings", "target")} | {"cv": "blocked"}
     load_script("rank_clusters").rank(
         outputs["families"],
         {"bluemarble": results / "clusters/bluemarble.csv"},
@@ -154,7 +155,7 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
             store,
             results / "probes/bluemarble/random-seed1/none/ridge.h5",
             "Random",
-            "cls",
+            ["last", "cls"],
             "degrees",
             "blocked",
         ),
@@ -165,8 +166,9 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
 
 
 def test_a_plot_of_rows_that_are_not_there_says_so(results, paths):
-    with pytest.raises(ValueError, match=r"no row has .*pooling maxmin"):
-        load_script("plot_layers").plot(results / "analysis/families.csv", HEADLINE | {"pooling": "maxmin"}, paths, 60)
+    headline = HEADLINE | {"poolings": ["maxmin"]}
+    with pytest.raises(ValueError, match=r"random, text-places: has none of .* the poolings maxmin"):
+        load_script("plot_layers").plot(results / "analysis/families.csv", headline, paths, 60)
 
 
 def test_write_makes_three_formats_of_each_table(results, tmp_path):
@@ -175,7 +177,7 @@ def test_write_makes_three_formats_of_each_table(results, tmp_path):
         name: [tmp_path / f"{name}.{kind}" for kind in ("csv", "tex", "md")]
         for name in ("scores", "differences", "clusters")
     }
-    headline = {name: HEADLINE[name] for name in ("prompt", "pooling", "target")}
+    headline = {name: HEADLINE[name] for name in ("prompts", "poolings", "target")}
     load_script("write_tables").write(
         analysis / "families.csv", analysis / "differences.csv", analysis / "localizability.csv", headline, files
     )

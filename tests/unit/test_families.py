@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from geoprobe.analysis.families import last_layer, read_summary, select
+from geoprobe.analysis.families import headline_rows, last_layer, read_summary, select
 
 
 def test_clusters_stay_text_and_none_stays_a_word(tmp_path):
@@ -51,3 +51,65 @@ def test_no_row_left_is_an_error_that_names_the_conditions():
     frame = pd.DataFrame({"cv": ["random"], "target": ["degrees"]})
     with pytest.raises(ValueError, match="no row has cv blocked, target degrees"):
         select(frame, cv="blocked", target="degrees")
+
+
+def rows_of(family, *places):
+    columns = ("tower", "pooling", "prompt")
+    return [
+        {
+            "dataset": "d",
+            "probe": "ridge",
+            "family": family,
+            "label": family.upper(),
+            **dict(zip(columns, p, strict=True)),
+        }
+        for p in places
+    ]
+
+
+FRAME = pd.DataFrame(
+    [
+        *rows_of("vit", ("vision", "cls", "none"), ("vision", "mean", "none")),
+        *rows_of("siglip", ("vision", "mean", "none")),
+        *rows_of(
+            "llava",
+            *[
+                (tower, pooling, prompt)
+                for prompt in ("none", "where")
+                for tower, pooling in (("vision", "cls"), ("vision", "mean"), ("text", "last"), ("text", "mean"))
+            ],
+        ),
+    ]
+)
+
+
+def shown(frame):
+    return [tuple(row) for row in frame[["family", "label", "tower", "pooling", "prompt", "origin"]].to_numpy()]
+
+
+def test_a_model_is_shown_with_the_first_prompt_and_pooling_that_it_has():
+    chosen = headline_rows(FRAME, ["where", "none"], ["cls", "last", "mean"], dataset="d")
+    assert shown(chosen) == [
+        ("vit", "VIT", "vision", "cls", "none", "vit"),
+        ("siglip", "SIGLIP", "vision", "mean", "none", "siglip"),
+        ("llava/vision", "LLAVA, vision", "vision", "cls", "where", "llava"),
+        ("llava/text", "LLAVA, text", "text", "last", "where", "llava"),
+    ]
+
+
+def test_the_order_of_preference_decides():
+    chosen = headline_rows(FRAME, ["none"], ["mean", "cls"])
+    assert {row[3:5] for row in shown(chosen)} == {("mean", "none")}
+    assert len(chosen) == 4
+
+
+def test_a_tower_without_any_of_the_poolings_is_left_out_and_a_model_without_any_is_an_error():
+    chosen = headline_rows(FRAME[FRAME["family"] != "siglip"], ["none"], ["cls"])
+    assert [row[:3] for row in shown(chosen)] == [("vit", "VIT", "vision"), ("llava", "LLAVA", "vision")]
+    with pytest.raises(ValueError, match="siglip: has none of the prompts none or none of the poolings cls"):
+        headline_rows(FRAME, ["none"], ["cls"])
+
+
+def test_conditions_apply_before_the_choice():
+    with pytest.raises(ValueError, match="no row has dataset other"):
+        headline_rows(FRAME, ["none"], ["cls"], dataset="other")

@@ -1,10 +1,13 @@
 """The feature store: layers in order, rows joined on ids, partial files that open after a kill."""
 
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
 
-from geoprobe.feature_store import DONE, list_layers, open_partial, read_features
+from geoprobe.features.store import DONE, list_layers, open_partial, read_features
 
 IDS = ["a", "b", "ü", "d"]
 LAYOUT = [("vision", pooling, layer, 3) for pooling in ("cls", "mean") for layer in range(12)]
@@ -108,3 +111,20 @@ def test_space_exists_at_once_so_that_a_chunk_changes_raw_data_only(tmp_path):
             file[f"{tower}/{pooling}/{layer}"][:] = values_of(layer)
         file.flush()
         assert path.stat().st_size == size
+
+
+def test_features_stored_as_float16_are_read_as_float32(tmp_path):
+    path = tmp_path / "features.h5"
+    with open_partial(path, "key", IDS, LAYOUT, chunks=1, dtype="float16") as file:
+        file["vision/cls/3"][:] = values_of(3)
+        assert file["vision/cls/3"].dtype == np.float16
+        assert file["vision/cls/3"].id.get_storage_size() == len(IDS) * 3 * 2
+    read = read_features(path, IDS, "vision", "cls", 3)
+    assert read.dtype == np.float32
+    # these whole numbers below 2048 are exact in float16
+    np.testing.assert_array_equal(read, values_of(3))
+
+
+def test_reading_and_joining_features_loads_no_torch():
+    code = "import sys, geoprobe.features.store, geoprobe.features.joining; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -8,7 +8,7 @@ from geopy.distance import great_circle
 from sklearn.metrics import r2_score
 
 from geoprobe.analysis.bootstrap import draw_weights
-from geoprobe.analysis.families import WHERE
+from geoprobe.analysis.families import WHERE, headline_rows
 from geoprobe.analysis.summary import compare_families, join_seeds, summarise_families, summarise_model
 from geoprobe.geodesy import EARTH_RADIUS_KM, draw_on_sphere, to_sphere
 from geoprobe.images.store import write_store
@@ -214,9 +214,13 @@ def scores_of(members, **changes):
     return pd.DataFrame(rows), samples
 
 
+def compare_scores(scores, samples, prompts=("none",), poolings=("cls",)):
+    families, joined = summarise_families(scores, samples, seed=1)
+    return compare_families(headline_rows(families, prompts, poolings), joined)
+
+
 def compare(members, **changes):
-    scores, samples = scores_of(members, **changes)
-    return compare_families(*summarise_families(scores, samples, seed=1))
+    return compare_scores(*scores_of(members, **changes))
 
 
 def test_a_family_is_the_mean_of_its_seeds():
@@ -315,7 +319,7 @@ def test_only_the_last_layer_of_the_whole_data_set_and_the_true_labels_is_compar
         frame, drawn = scores_of({"a": zero, "b": one if wanted else [np.full(99, 7.0)]}, **changes)
         frames.append(frame)
         samples |= drawn
-    table = compare_families(*summarise_families(pd.concat(frames), samples, seed=1))
+    table = compare_scores(pd.concat(frames), samples)
     assert table["difference"].tolist() == [1.0]
 
 
@@ -325,7 +329,7 @@ def test_each_condition_is_corrected_by_itself():
         frame, drawn = scores_of({"a": zero, "b": [np.ones(199)]}, cv=cv)
         frames.append(frame)
         samples |= drawn
-    table = compare_families(*summarise_families(pd.concat(frames), samples, seed=1))
+    table = compare_scores(pd.concat(frames), samples)
     assert table["cv"].tolist() == ["random", "blocked"]
     assert table["p_holm"].tolist() == pytest.approx([0.01, 0.01])
 
@@ -334,3 +338,17 @@ def test_a_single_family_has_nothing_to_be_compared_with():
     table = compare({"a": [np.zeros(9)]})
     assert table.empty
     assert {"family", "baseline", "difference", "low", "high", "p", "p_holm"} <= set(table)
+
+
+def test_the_towers_of_a_model_are_compared_with_other_models_and_with_each_other():
+    frames, samples = [], {}
+    for members, changes in (
+        ({"a": [np.zeros(199)], "b": [np.ones(199)]}, {}),
+        ({"b": [np.full(199, 3.0)]}, {"tower": "text", "pooling": "last", "layer": 7}),
+    ):
+        frame, drawn = scores_of(members, **changes)
+        frames.append(frame)
+        samples |= drawn
+    table = compare_scores(pd.concat(frames), samples, poolings=("cls", "last"))
+    found = {(row.family, row.baseline): row.difference for row in table.itertuples()}
+    assert found == {("b/vision", "a"): 1.0, ("b/text", "a"): 3.0, ("b/text", "b/vision"): 2.0}

@@ -1,12 +1,16 @@
-"""Finding the blocks, recording the residual stream, pooling: on tiny real models, against timm's own intermediates."""
+"""Finding the blocks and reading the residual stream: on tiny real models, against timm's own intermediates."""
+
+import types
+import weakref
 
 import pytest
 import timm
 import torch
+import transformers
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from geoprobe.models.towers import find_blocks, pool_tokens, residual_streams
+from geoprobe.models.towers import depth_of, find_blocks, find_part, reading_blocks
 
 torch.set_num_threads(1)
 
@@ -40,9 +44,10 @@ def encoder_stack(depth=3, width=24):
 
 
 def record(module, blocks, *inputs):
-    with torch.inference_mode(), residual_streams(blocks) as streams:
+    streams = {}
+    with torch.inference_mode(), reading_blocks(blocks, range(len(blocks)), streams.__setitem__):
         module(*inputs)
-    return streams
+    return list(streams.values())
 
 
 @pytest.mark.parametrize("name", VITS)
@@ -129,9 +134,6 @@ def test_streams_are_timms_own_intermediates_at_every_block(name):
         tokens, prefix = given if prefix_count else (given, given[:, :0])
         assert stream.shape == (2, prefix_count + 16, 24)
         torch.testing.assert_close(stream, torch.cat([prefix, tokens], dim=1))
-        torch.testing.assert_close(pool_tokens(stream, "mean", prefix_count), tokens.mean(dim=1))
-        if model.has_class_token:
-            torch.testing.assert_close(pool_tokens(stream, "cls", prefix_count), prefix[:, 0])
 
 
 def test_streams_of_torchs_encoder_are_those_of_its_layers_one_after_the_other():
@@ -168,49 +170,132 @@ def test_the_stream_of_a_block_that_returns_a_tuple_is_its_first_item():
     assert [stream.unique().tolist() for stream in streams] == [[1.0], [2.0], [3.0]]
 
 
-def test_recording_does_not_change_what_the_model_returns():
+def test_reading_does_not_change_what_the_model_returns():
     model = vit("plain")
     with torch.inference_mode():
         before = model(images())
-        with residual_streams(model.blocks):
+        with reading_blocks(model.blocks, [0, 2], lambda *_: "something"):
             during = model(images())
     assert torch.equal(before, during)
 
 
-def test_streams_are_of_the_last_forward_pass():
+def test_only_the_layers_asked_for_are_read_in_the_order_of_the_pass():
     model = vit("plain")
-    with torch.inference_mode(), residual_streams(model.blocks) as streams:
+    every = record(model, model.blocks, images())
+    read = []
+    with torch.inference_mode(), reading_blocks(model.blocks, [2, 0], lambda *given: read.append(given)):
+        model(images())
+    assert [layer for layer, _ in read] == [0, 2]
+    assert all(torch.equal(stream, every[layer]) for layer, stream in read)
+
+
+def test_each_forward_pass_is_read():
+    model = vit("plain")
+    read = []
+    with torch.inference_mode(), reading_blocks(model.blocks, [1], lambda _, stream: read.append(len(stream))):
         model(images(3))
         model(images(2))
-    assert [len(stream) for stream in streams] == [2, 2, 2]
+    assert read == [3, 2]
+
+
+def test_a_stream_that_is_not_kept_is_freed_while_the_pass_goes_on():
+    model = TupleModel()
+    seen, alive = [], []
+
+    def read(_layer, stream):
+        alive.append([earlier() is not None for earlier in seen])
+        seen.append(weakref.ref(stream))
+
+    with torch.inference_mode(), reading_blocks(model.blocks, range(3), read):
+        model(torch.zeros(2, 3, 4))
+    # the block before is the input of this one; the one before that is gone
+    assert alive == [[], [True], [False, True]]
+
+
+def hooks(blocks):
+    return [len(block._forward_hooks) for block in blocks]
 
 
 def test_hooks_are_removed_afterwards():
     model = vit("plain")
     record(model, model.blocks, images())
-    assert all(not block._forward_hooks for block in model.blocks)
+    assert hooks(model.blocks) == [0, 0, 0]
 
 
-def test_hooks_are_removed_after_an_error():
+def test_hooks_are_removed_after_an_error_in_the_pass():
     model = vit("plain")
-    with pytest.raises(RuntimeError), residual_streams(model.blocks):
-        model(torch.zeros(1, 5, 16, 16))  # five channels
-    assert all(not block._forward_hooks for block in model.blocks)
+    with pytest.raises(RuntimeError, match="channels"), reading_blocks(model.blocks, range(3), print):
+        model(torch.zeros(1, 5, 16, 16))
+    assert hooks(model.blocks) == [0, 0, 0]
 
 
-def test_pooling_gives_float32_from_half_precision():
-    stream = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-    for pooling in ("cls", "mean"):
-        assert pool_tokens(stream, pooling, prefix=1).dtype == torch.float32
-    # the mean is taken in float32, not in half precision
-    torch.testing.assert_close(pool_tokens(stream, "mean", 1), stream[:, 1:].float().mean(dim=1), rtol=1e-6, atol=1e-6)
+def test_hooks_are_removed_after_an_error_of_the_reader():
+    model = vit("plain")
+
+    def read(layer, _stream):
+        raise ArithmeticError(layer)
+
+    with pytest.raises(ArithmeticError, match="1"), reading_blocks(model.blocks, [1], read):
+        model(images())
+    assert hooks(model.blocks) == [0, 0, 0]
 
 
-def test_the_class_token_of_a_tower_without_one_is_refused():
-    with pytest.raises(ValueError, match="no class token; use mean"):
-        pool_tokens(torch.zeros(1, 4, 2), "cls", prefix=0)
+def test_hooks_are_removed_where_a_layer_does_not_exist():
+    model = vit("plain")
+    with pytest.raises(IndexError), reading_blocks(model.blocks, [0, 1, 7], print):
+        model(images())
+    assert hooks(model.blocks) == [0, 0, 0]
 
 
-def test_an_unknown_pooling_is_refused_by_name():
-    with pytest.raises(ValueError, match='pooling is "max"; allowed: cls, mean'):
-        pool_tokens(torch.zeros(1, 4, 2), "max", prefix=1)
+def test_hooks_of_others_stay():
+    model = vit("plain")
+    model.blocks[0].register_forward_hook(lambda *_: None)
+    record(model, model.blocks, images())
+    assert hooks(model.blocks) == [1, 0, 0]
+
+
+def clip():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+    config = transformers.CLIPConfig(
+        vision_config={**sizes, "image_size": 32, "patch_size": 8}, text_config={**sizes, "vocab_size": 50}
+    )
+    torch.manual_seed(0)
+    return transformers.CLIPModel(config)
+
+
+def test_the_part_of_a_configuration_is_its_outermost_module():
+    model = clip()
+    name, part = find_part(model, model.config.vision_config)
+    assert (name, part) == ("vision_model", model.vision_model)
+    name, part = find_part(model, model.config.text_config)
+    assert (name, part) == ("text_model", model.text_model)
+
+
+def test_a_model_is_itself_the_part_of_its_own_configuration():
+    model = clip()
+    assert find_part(model, model.config) == ("", model)
+    # a configuration of the same class, not only the same object
+    assert find_part(model.vision_model, transformers.CLIPVisionConfig()) == ("", model.vision_model)
+
+
+def test_the_blocks_of_a_part_are_not_those_of_its_neighbour():
+    model = clip()
+    _, part = find_part(model, model.config.vision_config)
+    path, blocks = find_blocks(part, depth_of(part.config))
+    assert path == "encoder.layers"
+    assert blocks is model.vision_model.encoder.layers
+
+
+def test_a_configuration_that_no_part_was_made_from_is_refused():
+    with pytest.raises(ValueError, match="CLIPModel: no part of it has a ViTConfig"):
+        find_part(clip(), transformers.ViTConfig())
+
+
+@pytest.mark.parametrize("name", ["num_hidden_layers", "depth", "num_layers", "n_layer"])
+def test_depth_is_read_under_any_of_its_names(name):
+    assert depth_of(types.SimpleNamespace(**{name: 7, "hidden_size": 3})) == 7
+
+
+def test_a_configuration_without_a_depth_is_refused_by_its_class():
+    with pytest.raises(ValueError, match="SimpleNamespace has none of num_hidden_layers, depth"):
+        depth_of(types.SimpleNamespace(depths=[2, 2], hidden_size=3))

@@ -22,7 +22,8 @@ FOLLOWS = {
     "train_encoder": {"extract_features"},
     "assign_clusters": {"fit_probes", "rank_clusters", "plot_localizability", "plot_contact_sheet", "plot_elbow"},
     "assign_folds": {"fit_probes", "summarise_scores"},
-    "extract_features": {"fit_probes"},
+    "extract_features": {"join_features"},
+    "join_features": {"fit_probes"},
     "fit_probes": {"summarise_scores", "plot_map"},
     "summarise_scores": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables"},
@@ -30,8 +31,8 @@ FOLLOWS = {
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
 PLOTS = {f"plot_{name}" for name in FIGURES}
 RULES = {*FOLLOWS, *PLOTS, "write_tables"}
-# these have no job where all images are made on this machine and no file is exported
-UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images"}
+# these have no job where all images and models are made on this machine and no file is exported
+UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
@@ -43,6 +44,9 @@ SUMMARY_READERS = {
     "plot_captions",
     "plot_localizability",
 }
+FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters"}
+LOADERS = ("local", "encoder", "transformers", "vision", "patches", "multimodal", "timm", "open_clip")
+ENGINE = ("engine", "batches", "decoding", "layout", "memory", "writing")
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "summarise_scores"} | {
     "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"
 }  # fmt: skip
@@ -60,7 +64,6 @@ ELSEWHERE = [
     "hdf5",
     "http",
     "hub",
-    "hub_files",
     "im2gps",
     "landmarks",
     "members",
@@ -117,10 +120,21 @@ USERS = {
     "geoprobe.models": EXTRACT,
     "geoprobe.models.registry": EXTRACT,
     "geoprobe.models.loading": EXTRACT,
-    "geoprobe.models.local": EXTRACT,
+    "geoprobe.models.pooling": EXTRACT,
     "geoprobe.models.towers": EXTRACT,
-    "geoprobe.features": EXTRACT,
-    "geoprobe.feature_store": EXTRACT | {"fit_probes", "assign_clusters"},
+    "geoprobe.models.prompts": EXTRACT,
+    "geoprobe.models.token_maps": EXTRACT,
+    "geoprobe.models.image_text": EXTRACT,
+    "geoprobe.models.weights": EXTRACT,
+    # what fetches public models
+    "geoprobe.models.fetch": set(),
+    "geoprobe.hub_files": set(),
+    "geoprobe.models.loaders": EXTRACT,
+    **{f"geoprobe.models.loaders.{name}": EXTRACT for name in LOADERS},
+    "geoprobe.features": EXTRACT | FEATURE_READERS,
+    "geoprobe.features.store": EXTRACT | FEATURE_READERS,
+    "geoprobe.features.joining": {"join_features"},
+    **{f"geoprobe.features.{name}": EXTRACT for name in ENGINE},
     "geoprobe.probes": {"assign_folds", "fit_probes", "summarise_scores", "plot_map"},
     "geoprobe.probes.folds": {"assign_folds"},
     "geoprobe.probes.ridge": {"fit_probes"},

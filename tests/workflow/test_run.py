@@ -19,8 +19,8 @@ pytestmark = pytest.mark.workflow
 MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability")
 OF_IMAGES = ("balance", "contact_sheet", "elbow")
-# no job where images are made on this machine and no file is exported
-UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images"}
+# no job where images and models are made on this machine and no file is exported
+UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 
 
 def test_every_stage_leaves_its_files(tiny_run):

@@ -1,6 +1,6 @@
 """Draw paired differences between models."""
 
-from geoprobe.analysis.families import read_summary, select
+from geoprobe.analysis.families import headline_rows, read_summary, select
 from geoprobe.figures.captions import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
@@ -8,8 +8,9 @@ from geoprobe.runtime import rule_log
 
 def plot(families, differences, headline, paths, dpi):
     """Read the differences and the models' labels, keep the headline's rows, draw."""
-    labels = dict(read_summary(families)[["family", "label"]].drop_duplicates().to_numpy())
-    save_figure(draw(select(read_summary(differences), **headline), labels), paths, dpi)
+    labels = dict(headline_rows(read_summary(families), **headline)[["family", "label"]].drop_duplicates().to_numpy())
+    where = {name: headline[name] for name in ("dataset", "probe", "target")}
+    save_figure(draw(select(read_summary(differences), **where), labels), paths, dpi)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Draw R2 of every model in every cluster."""
 
-from geoprobe.analysis.families import last_layer, read_summary, select
+from geoprobe.analysis.families import headline_rows, last_layer, read_summary, select
 from geoprobe.figures.heatmap import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
@@ -8,7 +8,7 @@ from geoprobe.runtime import rule_log
 
 def plot(families, ranking, headline, paths, dpi):
     """Read the family summary and the ranking, keep the headline's rows, draw."""
-    chosen = last_layer(select(read_summary(families), control="none", **headline))
+    chosen = last_layer(headline_rows(read_summary(families), **headline, control="none"))
     ranked = select(read_summary(ranking), dataset=headline["dataset"])
     save_figure(draw(chosen, dict(zip(ranked["cluster"], ranked["name"], strict=True))), paths, dpi)
 

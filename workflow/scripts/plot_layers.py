@@ -1,6 +1,6 @@
 """Draw R2 by layer."""
 
-from geoprobe.analysis.families import read_summary, select
+from geoprobe.analysis.families import headline_rows, read_summary
 from geoprobe.figures.layers import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
@@ -8,7 +8,7 @@ from geoprobe.runtime import rule_log
 
 def plot(families, headline, paths, dpi):
     """Read the family summary, keep the headline's rows, draw."""
-    chosen = select(read_summary(families), cluster="all", control="none", **headline)
+    chosen = headline_rows(read_summary(families), **headline, cluster="all", control="none")
     save_figure(draw(chosen), paths, dpi)
 
 

@@ -11,10 +11,11 @@ from geoprobe.probes.metrics import to_positions
 from geoprobe.runtime import rule_log
 
 
-def plot(store, fits, label, pooling, target, cv, paths, dpi):
-    """Read the held-out predictions of the vision tower's last layer, draw."""
+def plot(store, fits, label, poolings, target, cv, paths, dpi):
+    """Read the held-out predictions of the vision tower's last layer with the first pooling that it has, draw."""
     positions, _ = read_positions(store)
     with h5py.File(fits, "r") as file:
+        pooling = next(name for name in poolings if name in file["vision"])
         layers = file[f"vision/{pooling}"]
         layer = max(layers, key=int)
         predicted = layers[f"{layer}/{ALL}/{target}/{cv}/none/predictions"][:].astype(np.float64)
@@ -26,7 +27,7 @@ def plot(store, fits, label, pooling, target, cv, paths, dpi):
 
 if __name__ == "__main__":
     with rule_log(snakemake.log[0]):
-        headline = {name: snakemake.params.headline[name] for name in ("pooling", "target", "cv")}
+        headline = {name: snakemake.params.headline[name] for name in ("poolings", "target", "cv")}
         plot(
             snakemake.input.store,
             snakemake.input.fits,

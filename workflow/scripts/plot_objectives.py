@@ -1,6 +1,6 @@
 """Compare all models at their last layer."""
 
-from geoprobe.analysis.families import last_layer, read_summary, select
+from geoprobe.analysis.families import headline_rows, last_layer, read_summary
 from geoprobe.figures.objectives import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
@@ -8,7 +8,7 @@ from geoprobe.runtime import rule_log
 
 def plot(families, headline, paths, dpi):
     """Read the family summary, keep the headline's rows, draw."""
-    chosen = last_layer(select(read_summary(families), cluster="all", **headline))
+    chosen = last_layer(headline_rows(read_summary(families), **headline, cluster="all"))
     save_figure(draw(chosen), paths, dpi)
 
 

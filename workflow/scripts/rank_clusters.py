@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from geoprobe.analysis.families import read_summary, select
+from geoprobe.analysis.families import headline_rows, read_summary
 from geoprobe.analysis.localizability import rank_clusters
 from geoprobe.runtime import rule_log, write_table
 
 
 def rank(families, clusters, headline, thresholds, tiers, ranking):
     """Read the family summary and the clusters of each data set, write the ranking."""
-    chosen = select(read_summary(families), **headline)
+    chosen = headline_rows(read_summary(families), **headline)
     summaries = {dataset: pd.read_csv(path) for dataset, path in clusters.items()}
     write_table(rank_clusters(chosen, summaries, thresholds, tiers), ranking)
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoprobe.analysis.families import WHERE
+from geoprobe.analysis.families import WHERE, headline_rows
 from geoprobe.analysis.summary import compare_families, summarise_families, summarise_model
 from geoprobe.runtime import rule_log, write_table
 
 
-def summarise(probes, stores, folds, models, seeds, bootstrap, seed, scores, families, differences):
+def summarise(probes, stores, folds, models, seeds, bootstrap, seed, shown, scores, families, differences):
     """Read probe tables and predictions, write the three summaries.
 
     Args:
@@ -18,6 +18,7 @@ def summarise(probes, stores, folds, models, seeds, bootstrap, seed, scores, fam
         models: registry rows by model name.
         seeds: seed of the permuted labels by probe.
         bootstrap, seed: resamples and their seed.
+        shown: prompts and poolings of headline_rows, of what is compared.
         scores, families, differences: CSV files to write.
     """
     frames, samples = [], {}
@@ -35,7 +36,7 @@ def summarise(probes, stores, folds, models, seeds, bootstrap, seed, scores, fam
     joined_frame, joined = summarise_families(frame, samples, seed)
     write_table(frame, scores)
     write_table(joined_frame, families)
-    write_table(compare_families(joined_frame, joined), differences)
+    write_table(compare_families(headline_rows(joined_frame, **shown), joined), differences)
 
 
 if __name__ == "__main__":
@@ -49,5 +50,6 @@ if __name__ == "__main__":
             snakemake.params.seeds,
             snakemake.params.bootstrap,
             snakemake.params.seed,
+            snakemake.params.shown,
             **dict(snakemake.output.items()),
         )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from geoprobe.analysis.families import last_layer, read_summary, select
+from geoprobe.analysis.families import headline_rows, last_layer, read_summary, select
 from geoprobe.runtime import rule_log
 from geoprobe.tables import write_formats
 
@@ -20,13 +20,13 @@ def write(families, differences, ranking, headline, paths):
     Args:
         paths: table name to its csv, tex and md paths.
     """
-    scores = last_layer(select(read_summary(families), cluster="all", **headline))
+    scores = last_layer(headline_rows(read_summary(families), **headline, cluster="all"))
     pairs = read_summary(differences)
     if not pairs.empty:  # a single model has nothing to differ from
-        pairs = select(pairs, **headline)
+        pairs = select(pairs, target=headline["target"]).drop(columns="target")
     tables = {
         "scores": scores[[*COLUMNS, "r2_folds", "median_km", "images", "blocks", "seeds"]],
-        "differences": pairs.drop(columns=list(headline)),
+        "differences": pairs,
         "clusters": pd.read_csv(ranking),
     }
     for name, files in paths.items():

@@ -1,29 +1,55 @@
 """The feature store: one HDF5 file a data set, model and prompt, /<tower>/<pooling>/<layer> of shape (images, width).
 
 Layer k is the residual stream after block k, counted from 0, without the final norm. `ids` repeat the image
-store's; a reader joins on them.
+store's; a reader joins on them. A store that was made in shards links to their files; it is read like any other.
 """
+
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 DONE = "chunks_done"
+STORED = {"float32": h5py.h5t.IEEE_F32LE, "float16": h5py.h5t.IEEE_F16LE}
 
 
-def _create_allocated(group, name, shape):
-    """A contiguous float32 dataset whose space exists at once.
+def _create_allocated(group, name, shape, dtype):
+    """A contiguous dataset whose space exists at once.
 
     Written like this, a chunk changes raw data only: a job killed in the middle leaves a file that opens.
     """
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     space = h5py.h5s.create_simple(shape)
-    h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, properties)
+    h5py.h5d.create(group.id, name.encode(), STORED[dtype], space, properties)
     return group[name]
 
 
-def open_partial(path, key, ids, layout, chunks):
-    """Open the unfinished store of an earlier run if it is of the same making, else start one."""
+def partial_of(output):
+    """Where the store lies until it is whole."""
+    output = Path(output)
+    return output.with_name(output.name + ".partial")
+
+
+def write_ids(file, ids):
+    """Write the ids of the images, in the order of the rows."""
+    file.create_dataset("ids", data=np.asarray(ids, dtype=object), dtype=h5py.string_dtype())
+
+
+def open_partial(path, key, ids, layout, chunks, dtype="float32"):
+    """Open the unfinished store of an earlier run if it is of the same making, else start one.
+
+    Args:
+        path: of the unfinished store.
+        key: changes with all that decides about the values.
+        ids: of the images, one a row.
+        layout: (tower, pooling, layer, width) of every dataset.
+        chunks: number of chunks that are marked when they are whole.
+        dtype: float32 or float16, in which the features are stored.
+
+    Returns:
+        The open file; its dataset DONE says which chunks are there.
+    """
     if path.is_file():
         try:
             file = h5py.File(path, "r+")
@@ -37,10 +63,10 @@ def open_partial(path, key, ids, layout, chunks):
             print(f"{path}: made from other images, weights or options; starting anew")
         path.unlink()
     file = h5py.File(path, "w")
-    file.create_dataset("ids", data=np.asarray(ids, dtype=object), dtype=h5py.string_dtype())
+    write_ids(file, ids)
     file.create_dataset(DONE, data=np.zeros(chunks, dtype=np.uint8))
     for tower, pooling, layer, width in layout:
-        _create_allocated(file.require_group(f"{tower}/{pooling}"), str(layer), (len(ids), width))
+        _create_allocated(file.require_group(f"{tower}/{pooling}"), str(layer), (len(ids), width), dtype)
     file.attrs["key"] = key
     file.flush()
     return file
@@ -57,6 +83,17 @@ def list_layers(path):
         ]
 
 
+def _check_sources(path, data):
+    """HDF5 reads zeros from a file that is not there."""
+    for source in data.virtual_sources() if data.is_virtual else ():
+        shard = Path(path).parent / source.file_name.replace("%%", "%")
+        if not shard.is_file():
+            raise FileNotFoundError(
+                f"{path}: its features lie in {shard}, which is not there; move the folder of shards along with it, "
+                "or delete both to extract them again."
+            )
+
+
 def read_features(path, ids, tower, pooling, layer):
     """Features of one layer in the order of the given image ids.
 
@@ -69,11 +106,14 @@ def read_features(path, ids, tower, pooling, layer):
         float32, shape (n, width).
 
     Raises:
+        FileNotFoundError: the store was joined of shards, and one of them is not there; names it.
         ValueError: the store's ids are not the given ones; says how many differ and names one.
     """
     with h5py.File(path, "r") as file:
+        data = file[f"{tower}/{pooling}/{layer}"]
+        _check_sources(path, data)
         stored = file["ids"].asstr()[:]
-        values = file[f"{tower}/{pooling}/{layer}"][:]
+        values = data[:].astype(np.float32, copy=False)
     if len(stored) == len(ids) and (stored == np.asarray(ids)).all():
         return values
     row = {name: index for index, name in enumerate(stored)}

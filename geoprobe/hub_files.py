@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub at one commit: its files, and what lies in them without fetching the whole."""
+"""A repository of the Hugging Face hub at one commit: its files, and what lies in them without fetching the whole."""
 
 import contextlib
 import os
@@ -10,14 +10,19 @@ from urllib.parse import quote
 
 HUB = "https://huggingface.co"
 AGAIN = (408, 429, 500, 502, 503, 504)
+PREFIXES = {"dataset": "datasets/", "model": ""}  # what comes before a repository's name in its address
 TOKEN = (
     "See whether the name is right. If its page asks for conditions, accept them there, and set HF_TOKEN to a token of "
-    "the account that did."
+    "the account that did, or run `hf auth login`, on the machine that starts the run."
 )
+OFFLINE = {
+    "dataset": "Unset it to fetch.",
+    "model": "Unset it to fetch, or give the folder of files that you have as the id of a row with the loader local.",
+}
 
 
 class HubFile(NamedTuple):
-    """A file of a data set: its path, size in bytes, git's name of its content, and its sha256 ("" if unknown)."""
+    """A file of a repository: its path, size in bytes, git's name of its content, and its sha256 ("" if unknown)."""
 
     path: str
     size: int
@@ -30,9 +35,9 @@ def endpoint_of(options):
     return (options.get("endpoint") or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
-def file_url(endpoint, repo, commit, path):
-    """Address of a file of a data set."""
-    return f"{endpoint}/datasets/{repo}/resolve/{commit}/{quote(path)}"
+def file_url(endpoint, repo, commit, path, kind="dataset"):
+    """Address of a file of a repository."""
+    return f"{endpoint}/{PREFIXES[kind]}{repo}/resolve/{commit}/{quote(path)}"
 
 
 def _is_transient(error):
@@ -50,35 +55,37 @@ def _is_transient(error):
 
 
 class Repository:
-    """A data set of the hub at the commit that a branch, tag or commit name leads to now.
+    """A data set or a model of the hub at the commit that a branch, tag or commit name leads to now.
 
     Args:
         options: `repo` and, where they differ from the default, `revision` ("main") and `endpoint`.
         network: options of the network; `attempts` and `timeout_s` are used.
-        folder: where files are put.
+        folder: where files are put, made if absent; the cache of the hub's library is one of a layout of its own.
+        kind: dataset or model.
 
     Attributes:
         commit: the commit's whole name.
-        licence: as the data set's card states it, or "".
+        licence: as the repository's card states it, or "".
         restricted: whether files are given to accounts only.
 
     Raises:
-        FetchError: the data set cannot be read: it does not exist, asks for a token, or the hub cannot be reached.
+        FetchError: it cannot be read: it does not exist, asks for a token, or the hub cannot be reached.
         ValueError: it has no such revision.
     """
 
-    def __init__(self, options, network, folder):
+    def __init__(self, options, network, folder, kind="dataset"):
         from huggingface_hub import HfApi
 
         from geoprobe.images.http import network_options
 
         self.name, self.revision = options["repo"], options.get("revision", "main")
-        self.endpoint, self.folder = endpoint_of(options), Path(folder)
+        self.endpoint, self.folder, self.kind = endpoint_of(options), Path(folder), kind
         self.folder.mkdir(parents=True, exist_ok=True)
         network = network_options(network)
         self.attempts, self.timeout_s = network["attempts"], network["timeout_s"]
         self.api = HfApi(endpoint=self.endpoint)
-        info = self._ask(lambda: self.api.dataset_info(self.name, revision=self.revision, timeout=self.timeout_s))
+        given = {"repo_type": kind, "revision": self.revision, "timeout": self.timeout_s}
+        info = self._ask(lambda: self.api.repo_info(self.name, **given))
         self.commit = info.sha
         licence = (info.card_data or {}).get("license") or ""
         self.licence = licence if isinstance(licence, str) else ", ".join(licence)
@@ -108,7 +115,7 @@ class Repository:
 
         from geoprobe.images.fetch import FetchError
 
-        page = f"{self.endpoint}/datasets/{self.name}"
+        page = f"{self.endpoint}/{PREFIXES[self.kind]}{self.name}"
         cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
         code = getattr(getattr(cause, "response", None), "status_code", None)
         if isinstance(cause, errors.RevisionNotFoundError):
@@ -116,11 +123,13 @@ class Repository:
                 f'revision is "{self.revision}", and {self.name} has no branch, tag or commit of that name.'
             )
         if isinstance(cause, errors.RepositoryNotFoundError) or code in (401, 403):
-            gated = isinstance(cause, errors.GatedRepoError)
-            detail = "it is given to accounts that accepted its conditions" if gated else "private, gated or not there"
+            detail = "private, gated or not there"
+            if isinstance(cause, errors.GatedRepoError):
+                detail = "it is given to accounts that accepted its conditions"
+                detail += ", and that of your token has not" if code == 403 else ""
             return FetchError(page, f"http {code}", detail, advice=TOKEN)
         if isinstance(cause, errors.OfflineModeIsEnabled):
-            return FetchError(page, "connection failed", "HF_HUB_OFFLINE is set", advice="Unset it to fetch.")
+            return FetchError(page, "connection failed", "HF_HUB_OFFLINE is set", advice=OFFLINE[self.kind])
         if code is not None:
             return FetchError(page, f"http {code}", retryable=code in AGAIN)
         if isinstance(cause, errors.FileMetadataError):
@@ -133,7 +142,7 @@ class Repository:
         """All files, by path."""
 
         def ask():
-            tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type="dataset")
+            tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type=self.kind)
             found = {}
             for entry in tree:
                 if hasattr(entry, "blob_id"):  # a folder has none
@@ -145,14 +154,29 @@ class Repository:
 
     def url(self, path):
         """Address of a file at this commit."""
-        return file_url(self.endpoint, self.name, self.commit, path)
+        return file_url(self.endpoint, self.name, self.commit, path, self.kind)
 
-    def _download(self, path, folder):
-        return self.api.hf_hub_download(self.name, path, repo_type="dataset", revision=self.commit, local_dir=folder)
+    def _download(self, path, **where):
+        return self.api.hf_hub_download(self.name, path, repo_type=self.kind, revision=self.commit, **where)
 
     def download(self, path):
         """Path of a file once it is whole in the folder; one that was begun is resumed, one that is there is kept."""
-        return Path(self._ask(lambda: self._download(path, self.folder)))
+        return Path(self._ask(lambda: self._download(path, local_dir=self.folder)))
+
+    def cached(self, path):
+        """The same where the folder is a cache of the hub's library; the path keeps the repository's own names."""
+        return Path(self._ask(lambda: self._download(path, cache_dir=self.folder)))
+
+    def blob(self, file):
+        """Where a cache of the hub's library keeps the content of a file: by its sha256, else by git's name."""
+        from huggingface_hub.file_download import repo_folder_name
+
+        return (
+            self.folder
+            / repo_folder_name(repo_id=self.name, repo_type=self.kind)
+            / "blobs"
+            / (file.sha256 or file.blob)
+        )
 
     def _gives_parts(self, path):
         """Whether the server gives a part of a file when it is asked for one."""
@@ -173,21 +197,21 @@ class Repository:
         if not through and not self._gives_parts(path):
             with (
                 tempfile.TemporaryDirectory(dir=self.folder) as scratch,
-                open(self._download(path, scratch), "rb") as file,
+                open(self._download(path, local_dir=scratch), "rb") as file,
             ):
                 yield file
             return
         system = HfFileSystem(endpoint=self.endpoint, skip_instance_cache=True)
         # without a cache: what reads a directory or some columns knows what it wants
         size = {"block_size": 0} if through else {"cache_type": "none"}
-        with system.open(f"datasets/{self.name}@{self.commit}/{path}", "rb", **size) as file:
+        with system.open(f"{PREFIXES[self.kind]}{self.name}@{self.commit}/{path}", "rb", **size) as file:
             yield file
 
     def read(self, path, work, through=False):
         """What `work` returns for a file that it reads from, opened for binary reading; called anew after a failure.
 
         Args:
-            path: of the file in the data set.
+            path: of the file in the repository.
             work: function of the open file.
             through: whether it reads the whole file from its beginning to its end, as for a tar.
         """
