@@ -102,7 +102,7 @@ def digest_script(script, root=ROOT, table=(), used=None):
     reached = reached_modules(Path(script), root, left_out=table)
     if used is not None:
         path = module_file(used, root)
-        reached |= {used: path, **reached_modules(path, root)}
+        reached |= {used: path, **reached_modules(path, root, left_out=table)}
     for name, path in sorted(reached.items()):
         digest.update(f"\n{name}\n{parse(path, root)[0]}".encode())
     return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ from geoprobe.config import check_config
 from geoprobe.freshness import digest_script
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
-from geoprobe.models.registry import LOADERS, files_of, needs_weights
+from geoprobe.models.registry import LOADERS, files_of, loader_of, needs_weights
 from geoprobe.runtime import use_checkout
 
 # Jobs use the package of this checkout, wherever they are started from.
@@ -49,7 +49,7 @@ def model_digest(rule_name):
     script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
 
     def digest(wildcards):
-        used = LOADERS[MODELS[wildcards.model]["loader"]]
+        used = loader_of(MODELS[wildcards.model])
         return digest_script(script, table=LOADERS.values(), used=used)
 
     return digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from geoprobe.models.registry import LOADERS
+from geoprobe.models.registry import loader_of
 
 
 @dataclass
@@ -90,7 +90,8 @@ def load_model(row, folder=None, prompt=None, protocol="sound", placement=None):
     Raises:
         ValueError: the files are not those of a model that can be read layer by layer; says which and why.
     """
-    loader = importlib.import_module(LOADERS[row["loader"]])
-    model = loader.load(row, folder or row["id"], prompt=prompt, protocol=protocol, placement=placement)
+    folder = folder or row["id"]
+    loader = importlib.import_module(loader_of(row, folder))
+    model = loader.load(row, folder, prompt=prompt, protocol=protocol, placement=placement)
     model.module.eval().requires_grad_(False)
     return model

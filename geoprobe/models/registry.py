@@ -7,6 +7,7 @@ models like CLIP the vision tower alone counts, as it alone is loaded.
 
 import csv
 import difflib
+import json
 import re
 from pathlib import Path, PurePath
 
@@ -15,14 +16,16 @@ from geoprobe.models.weights import CONFIGS, DTYPES, LAYOUTS, side_files, weight
 COLUMNS = (
     "model", "label", "loader", "id", "revision", "supervision", "geolocation", "dtype", "memory_gb", "weights",
 )  # fmt: skip
+# The module that reads each layout of files; `encoder` is that of the controlled encoders.
 LOADERS = {
-    "local": "geoprobe.models.loaders.local",
+    "encoder": "geoprobe.models.loaders.encoder",
     "transformers": "geoprobe.models.loaders.transformers",
     "timm": "geoprobe.models.loaders.timm",
     "open_clip": "geoprobe.models.loaders.open_clip",
 }
 ALLOWED = {
-    "loader": tuple(LOADERS),
+    # local: a folder on this machine, whose files say which of them it is for
+    "loader": ("local", "transformers", "timm", "open_clip"),
     "supervision": ("vision-only", "vision-language", "multimodal"),
     "geolocation": ("yes", "no"),
     "dtype": tuple(DTYPES),
@@ -137,6 +140,56 @@ def expand_seeds(rows, seeds):
 def needs_weights(row):
     """Whether the weights of a row are fetched, by a rule of their own, before it can be loaded."""
     return row["loader"] != "local"
+
+
+def library_of(folder):
+    """Name in LOADERS of what reads the files in a folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no configuration that a loader knows.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Has the encoder been trained, or is the row's id mistyped?")
+    config = folder / "config.json"
+    if config.is_file():
+        try:
+            keys = json.loads(config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{config}: not JSON ({error}); save the model again") from error
+        architecture = keys.get("architecture") if isinstance(keys, dict) else None
+        if isinstance(architecture, dict):
+            return "encoder"
+        if isinstance(keys, dict) and "model_type" in keys:
+            return "transformers"
+        if isinstance(architecture, str):
+            return "timm"
+    if (folder / "open_clip_config.json").is_file():
+        return "open_clip"
+    raise ValueError(
+        f'{folder}: no config.json with "model_type" (a transformers model) or "architecture" (a timm model or an '
+        "encoder of this project), and no open_clip_config.json; the folder must be laid out as its model's hub "
+        "repository"
+    )
+
+
+def loader_of(row, folder=None):
+    """Dotted name of the module that loads a row's model.
+
+    Args:
+        row: of the registry.
+        folder: where its files lie; of the loader `local` the row's id if it is None.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no configuration that a loader knows.
+    """
+    if row["loader"] != "local":
+        return LOADERS[row["loader"]]
+    folder = Path(row["id"] if folder is None else folder)
+    # a controlled encoder may be trained yet
+    return LOADERS["encoder" if folder.parts[:-1] == ENCODERS.parts else library_of(folder)]
 
 
 def files_of(row):

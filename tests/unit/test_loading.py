@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from geoprobe.encoders.architecture import build_encoder, save_encoder
-from geoprobe.models import loading
+from geoprobe.models import registry
 from geoprobe.models.loading import LoadedModel, load_model, stack_inputs
 
 ARCHITECTURE = {"image_size": 16, "patch_size": 4, "width": 32, "depth": 2, "heads": 2}
@@ -42,7 +42,7 @@ def test_the_loader_that_the_row_names_is_used_and_what_it_gives_is_frozen(monke
         return LoadedModel(module=module, prepare=None, forward=module, towers={})
 
     # what a new loader is: a line in the table and a module with `load`
-    monkeypatch.setitem(loading.LOADERS, "mine", "mine")
+    monkeypatch.setitem(registry.LOADERS, "mine", "mine")
     monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(load=load))
     row = {"model": "m", "loader": "mine", "id": "org/m"}
     model = load_model(row, folder, prompt="Where?", protocol="paper", placement={"device_map": "auto"})

@@ -16,8 +16,8 @@ from timm.models import save_for_hf
 from torchvision.transforms import functional as torchvision
 
 from geoprobe.encoders.architecture import MEAN, STD, build_encoder, save_encoder
-from geoprobe.models.loaders.local import library_of
 from geoprobe.models.loading import load_model
+from geoprobe.models.registry import library_of
 
 ROW = {"model": "m", "loader": "local", "revision": "none", "dtype": "float32", "weights": "safetensors"}
 ARCHITECTURE = {"image_size": 16, "patch_size": 4, "width": 32, "depth": 2, "heads": 2}

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from geoprobe.models.registry import (
+    ALLOWED,
     COLUMNS,
-    LOADERS,
     did_you_mean,
     expand_seeds,
     files_of,
+    loader_of,
     needs_weights,
     read_registry,
 )
@@ -274,9 +275,16 @@ def test_an_encoder_of_ours_needs_its_two_files_before_they_are_there():
     ]
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("loader", ALLOWED["loader"])
 def test_only_what_lies_in_a_folder_is_not_fetched(loader):
     assert needs_weights({**GOOD, "loader": loader}) is (loader != "local")
+
+
+def test_a_folder_is_loaded_by_what_its_files_are_for_and_a_controlled_encoder_before_it_is_trained(folder):
+    assert loader_of({**GOOD, "id": "results/encoders/masked-seed1"}) == "geoprobe.models.loaders.encoder"
+    row = folder("config.json")
+    Path(row["id"], "config.json").write_text('{"model_type": "vit"}')
+    assert loader_of(row) == loader_of(GOOD | PUBLIC) == "geoprobe.models.loaders.transformers"
 
 
 def test_a_public_model_needs_no_file_of_ours():

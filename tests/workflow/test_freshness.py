@@ -45,7 +45,8 @@ SUMMARY_READERS = {
     "plot_localizability",
 }
 FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters"}
-LOADERS = ("local", "encoder", "transformers", "vision", "patches", "multimodal", "timm", "open_clip")
+# what only other models use
+OTHER_LOADERS = ("transformers", "vision", "multimodal", "timm", "open_clip")
 ENGINE = ("engine", "batches", "decoding", "layout", "memory", "writing")
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "summarise_scores"} | {
     "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"
@@ -122,15 +123,15 @@ USERS = {
     "geoprobe.models.loading": EXTRACT,
     "geoprobe.models.pooling": EXTRACT,
     "geoprobe.models.towers": EXTRACT,
-    "geoprobe.models.prompts": EXTRACT,
-    "geoprobe.models.token_maps": EXTRACT,
-    "geoprobe.models.image_text": EXTRACT,
+    **{f"geoprobe.models.{name}": set() for name in ("prompts", "token_maps", "image_text")},
     "geoprobe.models.weights": EXTRACT,
     # what fetches public models
     "geoprobe.models.fetch": set(),
     "geoprobe.hub_files": set(),
     "geoprobe.models.loaders": EXTRACT,
-    **{f"geoprobe.models.loaders.{name}": EXTRACT for name in LOADERS},
+    "geoprobe.models.loaders.encoder": EXTRACT,
+    "geoprobe.models.loaders.patches": EXTRACT,
+    **{f"geoprobe.models.loaders.{name}": set() for name in OTHER_LOADERS},
     "geoprobe.features": EXTRACT | FEATURE_READERS,
     "geoprobe.features.store": EXTRACT | FEATURE_READERS,
     "geoprobe.features.joining": {"join_features"},
