@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import resource
 import sys
 import time
 import traceback
@@ -125,9 +126,10 @@ def write_json(content, path):
 
 
 def peak_mb():
-    """Largest resident memory of this process so far in MB; Linux only.
-
-    The kernel's other account of it, ru_maxrss, starts from that of the process which started this one.
-    """
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    """Largest resident memory of this process so far in MB."""
+    status = Path("/proc/self/status")
+    if not status.is_file():  # macOS, which counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # Linux's own ru_maxrss starts from that of the process which started this one
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

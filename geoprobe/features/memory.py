@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import psutil
 import torch
 
 WORKING = 1.25  # memory over that of the weights: activations, the library's own buffers
@@ -23,9 +24,9 @@ def free_disk(folder):
 
 def free_ram():
     """Memory that this process can still have: of the machine, and of the control groups (such as SLURM's) it is in."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    groups = [line.partition("::")[2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    free = psutil.virtual_memory().available
+    own = Path("/proc/self/cgroup")  # Linux has it
+    groups = [line.partition("::")[2] for line in own.read_text().splitlines()] if own.is_file() else []
     for group in filter(None, groups):  # "0::/path" is a group of version 2
         folder = Path("/sys/fs/cgroup") / group.lstrip("/")
         for place in (folder, *folder.parents):
