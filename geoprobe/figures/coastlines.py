@@ -41,4 +41,5 @@ def draw_coastlines(axes):
     from matplotlib.collections import LineCollection
 
     lines = [np.radians(line) for line in load_coastlines()]
-    axes.add_collection(LineCollection(lines, colors="0.35", linewidths=0.35, zorder=1))
+    # a world map has its limits; to find those of the lines takes seconds under such a projection
+    axes.add_collection(LineCollection(lines, colors="0.35", linewidths=0.35, zorder=1), autolim=False)
