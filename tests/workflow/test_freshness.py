@@ -2,6 +2,9 @@
 
 The expectations are written out by hand. A second oracle is what the jobs themselves had imported when they
 ended, which their logs list.
+
+What each module's edit changes is asked of the digests, a rule at a time; that Snakemake re-runs a rule whose digest has
+changed, and what follows from it, is asked of Snakemake for each rule.
 """
 
 import ast
@@ -11,7 +14,9 @@ import subprocess
 
 import pytest
 
-from geoprobe.freshness import reached_modules
+from geoprobe.freshness import digest_script, reached_modules
+from geoprobe.images.sources import SOURCES
+from geoprobe.models.registry import LOADERS
 
 pytestmark = pytest.mark.workflow
 
@@ -163,6 +168,22 @@ USERS = {
 }
 
 
+# Of these modules one is loaded by name, and it alone counts.
+ONE_OF = {
+    **dict.fromkeys(IMAGES, (tuple(SOURCES.values()), SOURCES["bluemarble"])),
+    "extract_features": (tuple(LOADERS.values()), LOADERS["encoder"]),
+}
+
+
+def digests(folder):
+    """Digest of each rule's code."""
+    found = {}
+    for rule in RULES:
+        table, used = ONE_OF.get(rule, ((), None))
+        found[rule] = digest_script(folder / f"workflow/scripts/{rule}.py", root=folder, table=table, used=used)
+    return found
+
+
 def and_what_follows(rules):
     """The rules and all that is made of their outputs."""
     found, pending = set(), list(rules)
@@ -204,7 +225,26 @@ def test_the_expectations_cover_every_module_and_rule(tiny_run):
 
 
 @pytest.mark.parametrize("module", USERS)
-def test_an_edited_module_re_runs_its_users_and_what_follows(tiny_run, module):
+def test_an_edited_module_changes_the_digests_of_its_users_alone(tiny_run, module):
+    path = module_path(tiny_run.folder, module)
+    original, before = path.read_text(), digests(tiny_run.folder)
+    path.write_text(original + "\nEDITED = True\n")
+    try:
+        after = digests(tiny_run.folder)
+    finally:
+        path.write_text(original)
+    assert {rule for rule in RULES if before[rule] != after[rule]} == USERS[module]
+
+
+# used by every rule, by a few, by none; and modules of which one is loaded by name
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("geoprobe.runtime", "geoprobe.features.store", "geoprobe.config"),
+        *(SOURCES["bluemarble"], SOURCES["osv5m"], LOADERS["encoder"], LOADERS["timm"]),
+    ],
+)
+def test_snakemake_re_runs_the_users_of_an_edited_module_and_what_follows(tiny_run, module):
     path = module_path(tiny_run.folder, module)
     planned = planned_with(tiny_run, path, path.read_text() + "\nEDITED = True\n")
     assert planned == and_what_follows(USERS[module])
