@@ -417,7 +417,7 @@ PASSING = [
     (200, {}, json.dumps({"error": {"code": "ratelimited", "info": "You've exceeded your rate limit."}}).encode()),
     (200, {}, json.dumps({"error": {"code": "internal_api_error_DBQueryError", "info": "[x]"}}).encode()),
     (200, {}, b"<html>"),
-    (200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}")[:-5]),
+    (200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}", mtime=0)[:-5]),
 ]
 
 

@@ -444,7 +444,9 @@ def test_a_sqlite_file_of_something_else_is_refused(tmp_path):
         yfcc100m.check(OPTIONS | {"metadata": str(tmp_path / "other.sql")})
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>Access denied</html>\n", b"a\tb\tc\n", gzip.compress(b"a,b\n", mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>Access denied</html>\n", b"a\tb\tc\n", gzip.compress(b"a,b\n", mtime=0)]
+)
 def test_a_file_that_is_no_metadata_is_refused(tmp_path, content):
     (tmp_path / "wrong").write_bytes(content)
     with pytest.raises(
