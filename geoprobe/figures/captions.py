@@ -6,19 +6,23 @@ from geoprobe.figures.objectives import CVS, MARKERS
 from geoprobe.figures.style import PAGE, PALETTE, figure
 
 COLOURS = PALETTE[0], PALETTE[3], PALETTE[2]
+MOST = 60  # pairs that a page holds
 
 
 def draw(differences, labels):
     """Points with intervals, a row a pair of families.
 
     Args:
-        differences: frame of family, baseline, cv, difference, low, high, p_holm; rows are drawn in its order.
+        differences: frame of family, baseline, cv, difference, low, high, p_holm; rows are drawn in its order. Of more
+            than MOST pairs only those with the first baseline are drawn; the table has all.
         labels: family to label.
 
     Returns:
         A figure.
     """
     pairs = list(dict.fromkeys(zip(differences["family"], differences["baseline"], strict=True)))[::-1]
+    if len(pairs) > MOST:
+        pairs = [pair for pair in pairs if pair[1] == differences["baseline"].iloc[0]]
     shown = [cv for cv in CVS if cv in set(differences["cv"])]
     drawn, axes = figure(PAGE, 0.9 + 0.13 * len(shown) * len(pairs))
     for cv, offset, colour in zip(shown, np.linspace(0.24, -0.24, len(shown)), COLOURS, strict=False):

@@ -259,6 +259,17 @@ def test_pairs_are_drawn_from_the_top_in_their_order():
     assert len(labels) == 15
 
 
+def test_of_more_pairs_than_a_page_holds_those_with_the_first_model_are_drawn():
+    names = [f"model {number}" for number in range(12)]
+    pairs = [(late, early) for row, late in enumerate(names) for early in names[:row]]
+    frame = pd.DataFrame(pairs, columns=["family", "baseline"])
+    frame = frame.assign(cv="blocked", difference=0.1, low=0.0, high=0.2, p_holm=0.01)
+    assert len(frame) > captions.MOST
+    figure = captions.draw(frame, dict(zip(names, names, strict=True)))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[::-1] == [f"{name} − model 0" for name in names[1:]]
+
+
 def test_only_differences_that_survive_the_correction_are_filled():
     frame = differences()
     figure = captions.draw(frame, {name: label for name, (label, _) in LABELS.items()})
