@@ -74,6 +74,8 @@ LLAMA = {
     "vocab_size": 360,
     "max_position_embeddings": 512,
 }
+# of vision towers, 16 patches each
+TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "image_size": 28, "patch_size": 7}
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]}
 
 
@@ -84,12 +86,8 @@ def llava(depths):
     config = transformers.LlavaConfig(
         vision_config={
             "model_type": "clip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_attention_heads": 4,
             "num_hidden_layers": vision,
-            "image_size": 28,
-            "patch_size": 7,
+            **TOWER,
             "projection_dim": 16,
         },
         text_config={"model_type": "llama", "num_hidden_layers": text, **LLAMA},
@@ -115,12 +113,8 @@ def llava_onevision(depths):
     config = transformers.LlavaOnevisionConfig(
         vision_config={
             "model_type": "siglip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_attention_heads": 4,
             "num_hidden_layers": vision,
-            "image_size": 28,
-            "patch_size": 7,
+            **TOWER,
             "vision_use_head": False,
         },
         text_config={"model_type": "qwen2", "num_hidden_layers": text, **LLAMA},
@@ -229,12 +223,8 @@ def gemma3(depths, template=GEMMA):
     config = transformers.Gemma3Config(
         vision_config={
             "model_type": "siglip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_attention_heads": 4,
             "num_hidden_layers": vision,
-            "image_size": 28,
-            "patch_size": 7,
+            **TOWER,
             "vision_use_head": False,
         },
         text_config={

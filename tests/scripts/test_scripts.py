@@ -171,6 +171,12 @@ def test_a_plot_of_rows_that_are_not_there_says_so(results, paths):
         load_script("plot_layers").plot(results / "analysis/families.csv", headline, paths, 60)
 
 
+def test_a_map_of_a_tower_without_the_poolings_says_which_it_has(results, paths):
+    store, fits = results / "images/bluemarble.h5", results / "probes/bluemarble/random-seed1/none/ridge.h5"
+    with pytest.raises(ValueError, match=r"the vision tower has cls, mean, none of analysis\.poolings"):
+        load_script("plot_map").plot(store, fits, "Random", ["last"], "degrees", "blocked", paths, 60)
+
+
 def test_write_makes_three_formats_of_each_table(results, tmp_path):
     analysis = results / "analysis"
     files = {

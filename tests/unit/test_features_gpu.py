@@ -10,6 +10,7 @@ from tiny_multimodal import save_model
 from geoprobe.features import memory
 from geoprobe.features.engine import extract_features
 
+# Where there is no GPU there is nothing to see here: what runs on a CPU is tested in test_features.
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device on this machine"),

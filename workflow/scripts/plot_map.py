@@ -15,7 +15,10 @@ def plot(store, fits, label, poolings, target, cv, paths, dpi):
     """Read the held-out predictions of the vision tower's last layer with the first pooling that it has, draw."""
     positions, _ = read_positions(store)
     with h5py.File(fits, "r") as file:
-        pooling = next(name for name in poolings if name in file["vision"])
+        pooling = next((name for name in poolings if name in file["vision"]), None)
+        if pooling is None:
+            has = ", ".join(file["vision"])
+            raise ValueError(f"{fits}: the vision tower has {has}, none of analysis.poolings; add one of these there")
         layers = file[f"vision/{pooling}"]
         layer = max(layers, key=int)
         predicted = layers[f"{layer}/{ALL}/{target}/{cv}/none/predictions"][:].astype(np.float64)
