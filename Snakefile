@@ -33,3 +33,4 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.join_analyses.output,

@@ -8,7 +8,17 @@ from jsonschema import Draft202012Validator
 from geoprobe.clusters.options import caption_set, check_clusters, way_of
 from geoprobe.images.sources import load_source
 from geoprobe.images.units import GAZETTEER
-from geoprobe.models.registry import did_you_mean, expand_seeds, files_of, read_registry
+from geoprobe.models.prompts import resolve_prompt
+from geoprobe.models.registry import (
+    did_you_mean,
+    expand_seeds,
+    expand_untrained,
+    files_of,
+    is_encoder,
+    read_registry,
+    trained_as,
+)
+from geoprobe.probes.options import check_probes
 
 SCHEMA = "config/schemas/config.schema.yaml"
 REGISTRY = "config/models.tsv"
@@ -101,6 +111,10 @@ def check_references(config, registry):
         _check_name(f"run.models[{index}]", name, registry, tables)
     for index, name in enumerate(run["prompts"]):
         _check_name(f"run.prompts[{index}]", name, ["none", *config["prompts"]], "prompts")
+        try:
+            resolve_prompt(config["prompts"], name)
+        except ValueError as error:
+            raise ValueError(f"config: {error}") from error
     for index, name in enumerate(run["probes"]):
         _check_name(f"run.probes[{index}]", name, config["probes"], "probes")
     _check_name("encoders.dataset", encoders["dataset"], config["datasets"], "datasets")
@@ -135,23 +149,10 @@ def check_references(config, registry):
             f"config: localizability.thresholds is {tiers['thresholds']}; give rising numbers, "
             f"one fewer than the {len(tiers['tiers'])} tiers."
         )
-    for name, options in config["probes"].items():
-        if options["alphas"]["low"] > options["alphas"]["high"]:
-            raise ValueError(f"config: probes.{name}.alphas.low is above alphas.high; swap them.")
-        for key in ("target", "cv"):
-            wanted, fitted = config["analysis"][key], options["targets" if key == "target" else key]
-            if wanted not in fitted:
-                raise ValueError(
-                    f'config: analysis.{key} is "{wanted}", which probes.{name} does not fit ({", ".join(fitted)}); '
-                    "add it there or choose another."
-                )
-        if "none" not in options["controls"]:
-            raise ValueError(f'config: probes.{name}.controls is {options["controls"]}; it must hold "none".')
-    if not {*config["analysis"]["poolings"]} & {*config["features"]["poolings"]}:
-        raise ValueError(
-            f"config: analysis.poolings is {config['analysis']['poolings']}, of which features.poolings "
-            f"({', '.join(config['features']['poolings'])}) holds none; add one there or choose another."
-        )
+    for index, pair in enumerate(config["analysis"]["pairs"]):
+        for side in ("baseline", "text"):
+            _check_name(f"analysis.pairs[{index}].{side}", pair[side], registry, tables)
+    check_probes(config)
 
 
 def caption_sets(options):
@@ -161,7 +162,7 @@ def caption_sets(options):
 
 def used_datasets(config, models):
     """Data sets that a run needs: those it probes, what its controlled encoders learn from, whose clusters it uses."""
-    trained = [config["encoders"]["dataset"]] if any(row["seed"] is not None for row in models.values()) else []
+    trained = [config["encoders"]["dataset"]] if any(map(is_encoder, models.values())) else []
     run = config["run"]["datasets"]
     origin = [config["clusters"]["from"]] if any(way_of(config["clusters"], name) == "from" for name in run) else []
     return list(dict.fromkeys([*run, *trained, *origin]))
@@ -175,7 +176,7 @@ def check_config(config, root):
         root: folder of the Snakefile.
 
     Returns:
-        Registry rows of the run by model name, seeds expanded.
+        Registry rows of the run by model name, seeds expanded, with the untrained models that it asks for.
 
     Raises:
         ValueError: one sentence a mistake.
@@ -190,10 +191,15 @@ def check_config(config, root):
     registry = read_registry(Path(root, REGISTRY), *filter(None, [own]))
     check_references(config, registry)
     models = expand_seeds({name: registry[name] for name in config["run"]["models"]}, config["encoders"]["seeds"])
+    try:
+        models = expand_untrained(models, config["run"]["untrained"])
+    except ValueError as error:
+        raise ValueError(f"config: {error}") from error
     check_clusters(config, models, root)
     for name, row in models.items():
-        if row["seed"] is not None:
-            _check_name(f"run.models ({name})", row["family"], config["encoders"]["objectives"], "encoders.objectives")
+        if is_encoder(row):
+            objectives = config["encoders"]["objectives"]
+            _check_name(f"run.models ({name})", trained_as(row), objectives, "encoders.objectives")
     for row in models.values():
         try:
             files_of(row)

@@ -17,6 +17,7 @@ import geoprobe
 LIBRARIES = (
     "numpy", "pandas", "h5py", "sklearn", "torch", "torchvision", "timm", "open_clip", "transformers", "accelerate",
     "safetensors", "matplotlib", "PIL", "duckdb", "geopandas", "shapely", "aiohttp", "imagehash", "huggingface_hub",
+    "h3",
 )  # fmt: skip
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
 

@@ -13,7 +13,9 @@ from geoprobe.config import check_config
 from geoprobe.freshness import digest_script
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
+from geoprobe.models.prompts import resolve_prompt
 from geoprobe.models.registry import LOADERS, files_of, loader_of, needs_weights
+from geoprobe.probes.options import probe_options, ranking_of, shown_options
 from geoprobe.runtime import use_checkout
 
 # Jobs use the package of this checkout, wherever they are started from.
@@ -61,7 +63,7 @@ def model_files(wildcards):
 
 
 def weights_of(wildcards):
-    """Manifest of the fetched files of a public model; none for what lies on this machine."""
+    """Manifest of the fetched files of a public model; none for what lies on this machine or has no files."""
     if needs_weights(MODELS[wildcards.model]):
         return f"results/weights/{wildcards.model}.json"
     return []
@@ -77,8 +79,8 @@ def prompts_of(model):
     return RUN["prompts"] if MODELS[model]["supervision"] == "multimodal" else ["none"]
 
 
-def of_every_probe(pattern):
-    """Paths by a pattern with {dataset}, {model}, {prompt} and {probe}, of all that is probed."""
+def of_probes(pattern, kinds=("ridge", "mlp")):
+    """Paths by a pattern with {dataset}, {model}, {prompt} and {probe}, of all that is probed by probes of a kind."""
     return [
         path
         for model in MODELS
@@ -87,9 +89,22 @@ def of_every_probe(pattern):
             dataset=RUN["datasets"],
             model=model,
             prompt=prompts_of(model),
-            probe=RUN["probes"],
+            probe=[name for name in RUN["probes"] if PROBES[name]["kind"] in kinds],
         )
     ]
+
+
+def probe_resource(name):
+    """A function that gives what a probe's job asks for: threads, or GPUs."""
+    if name == "gpu":
+        return lambda wildcards: int(PROBES[wildcards.probe]["device"] == "cuda")
+    return lambda wildcards: PROBES[wildcards.probe][name]
+
+
+def probe_memory(wildcards, attempt):
+    """MB that a probe of a model takes: Gram matrices of all folds, 0.1 GB each at a decoder's width."""
+    wide = MODELS[wildcards.model]["supervision"] == "multimodal"
+    return attempt * (16000 if wide else 2000)
 
 
 def from_network(dataset):
@@ -145,12 +160,15 @@ def cluster_options(wildcards):
 MODELS = checked_models()
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
-# Which of the fitted scores figures and tables show of each model: the first prompt and pooling that it has. The
-# cross-validations are shown side by side.
+PROBES = {name: probe_options(config, name) for name in RUN["probes"]}
+# Which of the fitted scores figures and tables show of each model: the first prompt and pooling that it has, and one
+# choice of its layers. The cross-validations are shown side by side.
+SHOWN = shown_options(config)
+PROMPTS = list(dict.fromkeys([*RUN["prompts"], "none"]))
 HEADLINE = {
-    "prompts": list(dict.fromkeys([*RUN["prompts"], "none"])),
-    "poolings": config["analysis"]["poolings"],
-    "target": config["analysis"]["target"],
+    "prompts": PROMPTS,
+    "choice": SHOWN["choice"],
+    "target": SHOWN["target"],
 }
 # The data sets whose number of clusters is chosen, and what the jobs write besides where there are any.
 ELBOWS = [
@@ -169,5 +187,5 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     boundaries="|".join(config["boundaries"]),
-    prompt="|".join(HEADLINE["prompts"]),
+    prompt="|".join(PROMPTS),
     probe="|".join(config["probes"]),

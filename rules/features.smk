@@ -55,8 +55,10 @@ rule extract_features:
         runtime=1440,
         gpu=GPUS,
     params:
-        row=model_row("loader", "id", "revision", "dtype", "weights", "supervision"),
-        prompt=lambda wildcards: config["prompts"].get(wildcards.prompt),
+        row=model_row(
+            *("loader", "id", "revision", "dtype", "weights", "supervision", "seed")
+        ),
+        prompt=lambda wildcards: resolve_prompt(config["prompts"], wildcards.prompt),
         protocol=lookup(within=config, dpath="protocol"),
         options={
             name: value

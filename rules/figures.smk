@@ -2,7 +2,7 @@
 Draw figures that compare models, and name all figures of the run.
 
 INPUTS
-  families, differences, ranking   results/analysis/*.csv
+  families, choices, differences, ranking   results/analysis/*.csv
 OUTPUTS
   results/figures/{dataset}/{probe}/<figure>.{png,pdf}, and svg where that is small
 """
@@ -13,9 +13,9 @@ localrules:
 
 
 rule plot_objectives:
-    """Compare all models at their last layer, under both cross-validations."""
+    """Compare all models at their chosen layer, under each cross-validation."""
     input:
-        families=rules.summarise_scores.output.families,
+        choices=rules.compare_models.output.choices,
     output:
         png=report(
             "results/figures/{dataset}/{probe}/objectives.png",
@@ -48,7 +48,7 @@ rule plot_objectives:
 rule plot_heatmap:
     """Draw R2 of every model in every cluster as a heatmap."""
     input:
-        families=rules.summarise_scores.output.families,
+        choices=rules.compare_models.output.choices,
         ranking=rules.rank_clusters.output.ranking,
     output:
         png=report(
@@ -67,7 +67,7 @@ rule plot_heatmap:
         mem_mb=1000,
         runtime=10,
     params:
-        headline=HEADLINE | {"cv": config["analysis"]["cv"]},
+        headline=HEADLINE | {"cv": SHOWN["cv"]},
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_heatmap"),
     script:
@@ -77,7 +77,7 @@ rule plot_heatmap:
 rule plot_layers:
     """Draw R2 by layer with bands for the intervals."""
     input:
-        families=rules.summarise_scores.output.families,
+        families=rules.compare_models.output.families,
     output:
         png=report(
             "results/figures/{dataset}/{probe}/layers.png",
@@ -96,7 +96,11 @@ rule plot_layers:
         mem_mb=1000,
         runtime=10,
     params:
-        headline=HEADLINE,
+        headline={
+            "prompts": PROMPTS,
+            "poolings": config["analysis"]["poolings"],
+            "target": SHOWN["target"],
+        },
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_layers"),
     script:
@@ -106,8 +110,8 @@ rule plot_layers:
 rule plot_captions:
     """Draw paired differences between models, the caption sets among them."""
     input:
-        families=rules.summarise_scores.output.families,
-        differences=rules.summarise_scores.output.differences,
+        choices=rules.compare_models.output.choices,
+        differences=rules.compare_models.output.differences,
     output:
         png=report(
             "results/figures/{dataset}/{probe}/captions.png",

@@ -126,6 +126,7 @@ rule plot_localizability:
         mem_mb=1000,
         runtime=10,
     params:
+        headline={"cv": SHOWN["cv"], "choice": SHOWN["choice"]},  # for the caption
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_localizability"),
     script:
@@ -159,7 +160,11 @@ rule plot_map:
         runtime=10,
     params:
         label=lambda wildcards: MODELS[wildcards.model]["label"],
-        headline=HEADLINE | {"cv": config["analysis"]["cv"]},
+        headline={
+            "poolings": config["analysis"]["poolings"],
+            "target": SHOWN["target"],
+            "cv": SHOWN["cv"],
+        },
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_map"),
     script:

@@ -7,9 +7,35 @@ INPUTS
   clusters   results/clusters/{dataset}.parquet
   folds      results/folds/{dataset}.parquet
 OUTPUTS
+  baselines  results/baselines/{dataset}.parquet, what is scored without features
   scores     results/probes/{dataset}/{model}/{prompt}/{probe}.parquet, the probe table
   fits       results/probes/{dataset}/{model}/{prompt}/{probe}.h5, coefficients and held-out predictions
 """
+
+
+rule score_baselines:
+    """Score what needs no features: the mean training position, and the place with most training images."""
+    input:
+        store=rules.build_images.output.store,
+        clusters=rules.assign_clusters.output.clusters,
+        folds=rules.assign_folds.output.folds,
+    output:
+        baselines="results/baselines/{dataset}.parquet",
+    log:
+        "results/logs/score_baselines/{dataset}.log",
+    conda:
+        "../envs/geoprobe.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        cvs=list(
+            dict.fromkeys(cv for options in PROBES.values() for cv in options["cv"])
+        ),
+        code=source_digest("score_baselines"),
+    script:
+        "../workflow/scripts/score_baselines.py"
 
 
 rule fit_probes:
@@ -28,12 +54,17 @@ rule fit_probes:
         "results/benchmarks/fit_probes/{dataset}/{model}/{prompt}/{probe}.tsv"
     conda:
         "../envs/geoprobe.yaml"
-    threads: 1
+    threads: probe_resource("threads")
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=probe_memory,
+        runtime=1440,
+        gpu=probe_resource("gpu"),
     params:
-        probe=lookup(within=config, dpath="probes/{probe}"),
+        probe=lambda wildcards: {
+            name: value
+            for name, value in PROBES[wildcards.probe].items()
+            if name != "threads"
+        },
         code=source_digest("fit_probes"),
     script:
         "../workflow/scripts/fit_probes.py"

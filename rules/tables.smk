@@ -2,7 +2,7 @@
 Write tables: CSV, LaTeX (booktabs) and Markdown of the same rows.
 
 INPUTS
-  families, differences, ranking   results/analysis/*.csv
+  choices, differences, ranking   results/analysis/*.csv
 OUTPUTS
   results/tables/{table}.{csv,tex,md}, table one of scores, differences, clusters
 """
@@ -15,8 +15,8 @@ localrules:
 rule write_tables:
     """Write the headline scores, the paired differences and the clusters as tables."""
     input:
-        families=rules.summarise_scores.output.families,
-        differences=rules.summarise_scores.output.differences,
+        choices=rules.compare_models.output.choices,
+        differences=rules.compare_models.output.differences,
         ranking=rules.rank_clusters.output.ranking,
     output:
         csv=report(
@@ -36,7 +36,7 @@ rule write_tables:
         runtime=10,
     params:
         tables=TABLES,
-        headline=HEADLINE,
+        headline={"prompts": PROMPTS, "target": SHOWN["target"]},
         code=source_digest("write_tables"),
     script:
         "../workflow/scripts/write_tables.py"

@@ -1,19 +1,25 @@
-"""Reading and selecting rows of the summaries."""
+"""Reading and selecting rows of the summaries.
+
+A family is an encoder's objective with all its seeds, or a public model by itself.
+"""
 
 import pandas as pd
 
 WHERE = ["dataset", "prompt", "probe", "cluster", "tower", "layer", "pooling", "target", "cv", "control"]
+# Of a row of choices; under the choice "depth" there is one a tower.
+CHOICE_WHERE = ["dataset", "prompt", "probe", "cluster", "target", "cv", "control", "choice"]
+
+
+def has_learned(frame):
+    """True for each row whose model has been trained: no baseline, and no copy of a model with random weights."""
+    return (frame["supervision"] != "baseline") & ~frame["origin"].str.endswith("-untrained")
 
 
 def read_summary(path):
     """A summary (CSV); clusters stay text, as "all" is one of them, and "none" is a word, not a gap."""
-    return pd.read_csv(path, dtype={"cluster": str}, keep_default_na=False, na_values=[""])
-
-
-def last_layer(frame):
-    """Rows of each tower's last layer: the same depth for all, chosen without a look at the scores."""
-    last = frame.groupby(["family", "tower"])["layer"].transform("max")
-    return frame[frame["layer"] == last]
+    # the layers of a single fold look like a number, and reasons are rare
+    text = dict.fromkeys(("cluster", "layers", "reason"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def select(frame, **conditions):
@@ -29,14 +35,30 @@ def select(frame, **conditions):
     return frame
 
 
+def _first_of(frame, column, preferred, within):
+    """Rows with the first of the preferred values of a column that there is within data set, probe and family."""
+    place = frame[column].map({name: index for index, name in enumerate(preferred)})
+    first = place.groupby([frame[name] for name in ("dataset", "probe", "family", *within)]).transform("min")
+    return frame[place == first]
+
+
+def _split_towers(frame):
+    """Each tower of a model that was read in several is a family of its own."""
+    frame = frame.assign(origin=frame["family"])
+    several = frame.groupby("family")["tower"].transform("nunique") > 1
+    for column, between in (("family", "/"), ("label", ", ")):
+        frame[column] = frame[column].where(~several, frame[column] + between + frame["tower"])
+    return frame
+
+
 def headline_rows(frame, prompts, poolings, **conditions):
-    """What figures and tables show of each model: its rows with the first prompt and the first pooling that it has.
+    """Layers that are shown of each model: its rows with the first prompt and the first pooling that it has.
 
     Models differ in what they have: only multimodal models take a prompt, and a decoder has a last token where a
     vision tower has a class token.
 
     Args:
-        frame: summary by family.
+        frame: summary of layers by family.
         prompts, poolings: names, the preferred first.
         conditions: of :func:`select`.
 
@@ -49,17 +71,39 @@ def headline_rows(frame, prompts, poolings, **conditions):
     """
     frame = select(frame, **conditions)
     asked = set(frame["family"])
-    for column, preferred, within in (("prompt", prompts, []), ("pooling", poolings, ["tower"])):
-        place = frame[column].map({name: index for index, name in enumerate(preferred)})
-        first = place.groupby([frame[name] for name in ("dataset", "probe", "family", *within)]).transform("min")
-        frame = frame[place == first]
+    frame = _first_of(frame, "prompt", prompts, ())
+    frame = _first_of(frame, "pooling", poolings, ("tower",))
     if left_out := asked - set(frame["family"]):
         raise ValueError(
             f"{', '.join(sorted(left_out))}: has none of the prompts {', '.join(prompts)} or none of the poolings "
             f"{', '.join(poolings)}; add one that it has to analysis.poolings"
         )
-    frame = frame.assign(origin=frame["family"])
-    several = frame.groupby("family")["tower"].transform("nunique") > 1
-    for column, between in (("family", "/"), ("label", ", ")):
-        frame[column] = frame[column].where(~several, frame[column] + between + frame["tower"])
-    return frame
+    return _split_towers(frame)
+
+
+def chosen_rows(frame, prompts, choice, **conditions):
+    """What figures, tables and comparisons show of each model: one choice of its layers, with the first prompt.
+
+    Args:
+        frame: summary of choices by family.
+        prompts: names, the preferred first.
+        choice: inner, depth or maximum.
+        conditions: of :func:`select`.
+
+    Returns:
+        Rows of the frame, with the family's own name in `origin`. Under "depth", of a model that was read in several
+        towers, each tower is a family of its own here: its `family` and `label` end in the tower's name. The other
+        choices are made among all towers, and have one row a model.
+
+    Raises:
+        ValueError: a model has none of the prompts; names it.
+    """
+    frame = select(frame, **conditions, choice=choice)
+    asked = set(frame["family"])
+    frame = _first_of(frame, "prompt", prompts, ())
+    if left_out := asked - set(frame["family"]):
+        raise ValueError(
+            f"{', '.join(sorted(left_out))}: has none of the prompts {', '.join(prompts)}; add one that it has to "
+            "run.prompts"
+        )
+    return _split_towers(frame) if choice == "depth" else frame.assign(origin=frame["family"])

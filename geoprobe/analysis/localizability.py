@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from geoprobe.analysis.families import last_layer
+from geoprobe.analysis.families import has_learned
 
 NOT_FITTED = "not fitted"
 
@@ -24,11 +24,11 @@ def tier_of(r2, thresholds, tiers):
     return tiers[int(np.searchsorted(thresholds, r2, side="right"))]
 
 
-def rank_clusters(families, clusters, thresholds, tiers):
-    """Rank the clusters of each data set by their mean R2 over models at the last layer.
+def rank_clusters(chosen, clusters, thresholds, tiers):
+    """Rank the clusters of each data set by their mean R2 over models; baselines and untrained copies do not count.
 
     Args:
-        families: summary by family, of one prompt, pooling, target and cross-validation.
+        chosen: rows of :func:`geoprobe.analysis.families.chosen_rows`, of one target and cross-validation.
         clusters: data set to the summary of its clusters (cluster, name, images, distance, variances).
         thresholds, tiers: see :func:`tier_of`.
 
@@ -36,8 +36,10 @@ def rank_clusters(families, clusters, thresholds, tiers):
         A frame, most localizable first: dataset, rank, cluster, name, tier, r2, lowest and highest R2 among the
         models, models, images, distance, latitude_variance, longitude_variance.
     """
-    chosen = last_layer(families)
     chosen = chosen[(chosen["control"] == "none") & (chosen["cluster"] != "all")]
+    trained = has_learned(chosen)
+    if trained.any():
+        chosen = chosen[trained]
     frames = []
     for dataset, part in chosen.groupby("dataset", sort=False):
         ranked = (

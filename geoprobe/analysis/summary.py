@@ -1,174 +1,227 @@
-"""Summaries of probes: R2 pooled over the held-out folds, with intervals over blocks and over seeds.
+"""Summary of one probe of one model: R2 pooled over the held-out folds, of every layer and of chosen layers.
 
-A family is an encoder's objective with all its seeds, or a public model by itself.
+Each number has an interval over geographic units, and its resamples are kept for what is compared later: all models
+are resampled by the same draws.
 """
 
-import itertools
+from functools import lru_cache
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from geoprobe.analysis.bootstrap import block_sums, draw_weights, interval, r2_of_sums
-from geoprobe.analysis.families import WHERE, last_layer
+from geoprobe.analysis.bootstrap import draw_weights, interval, resampled_r2, resampled_squares, unit_sums
+from geoprobe.analysis.families import CHOICE_WHERE, WHERE
+from geoprobe.analysis.selection import NO_LAYER, choose, describe, list_candidates
 from geoprobe.geodesy import great_circle_km
-from geoprobe.images.store import read_positions
-from geoprobe.probes.labels import control_positions, join_on_ids
+from geoprobe.probes.folds import unit_of
+from geoprobe.probes.labels import join_on_ids
 from geoprobe.probes.metrics import make_target, r2, to_positions
 
-NUMBERS = ("r2", "low", "high", "r2_latitude", "r2_longitude", "r2_folds", "median_km")
+OF_JOB = ("dataset", "prompt", "probe")
+CONDITION = ["cluster", "target", "cv", "control"]
+NUMBERS = ("r2", "low", "high", "r2_latitude", "r2_longitude", "r2_folds", "median_km", "r2_inner", "alpha_at_border")
+# What the folds of the probe table say of a row: columns here and there.
+OF_FOLDS = {"r2_folds": "r2", "r2_inner": "r2_inner", "alpha_at_border": "alpha_at_border"}
+# Why there is no R2 though the probe table states nothing.
+NO_VARIANCE = "the held-out images are all at one place"
+UNKNOWN = {"inner": "no layer has an R² on inner folds", "maximum": "no layer has an R² on a test fold"}
 
 
-def summarise_model(store, folds, scores, fits, seed, resamples, bootstrap_seed):
+class Scorer:
+    """Scores predictions of one truth, and resamples all of them together.
+
+    Args:
+        labels: positions that were regressed, degrees, shape (n, 2).
+        target: degrees, sphere or circular.
+        units: unit of each image, shape (n,).
+        weights_of: a function of a number of units that gives their draws, shape (resamples, units).
+    """
+
+    def __init__(self, labels, target, units, weights_of):
+        self.resamples = len(weights_of(1))
+        self.labels, self.target, self.units, self.weights_of = labels, target, units, weights_of
+        self.truth = make_target(labels, target)
+        self.groups, self.added = {}, 0  # what was tested on the same images goes through one product
+
+    def add(self, predicted):
+        """Score predictions, shape (n, k), not a number where an image was not tested; their numbers but for low and
+        high. Where no image was tested there are none, and images and blocks are 0."""
+        tested = np.isfinite(predicted).all(axis=1)
+        key = tested.tobytes()
+        if key not in self.groups:
+            numbers, index = np.unique(self.units[tested], return_inverse=True)
+            self.groups[key] = {"units": len(numbers), "index": index, "tested": tested, "members": [], "errors": []}
+        group = self.groups[key]
+        group["members"].append(self.added)
+        self.added += 1
+        sizes = {"images": int(tested.sum()), "blocks": group["units"]}
+        if not sizes["images"]:
+            return sizes
+        truth, predicted, labels = self.truth[tested], predicted[tested], self.labels[tested]
+        group["errors"].append(unit_sums((truth - predicted) ** 2, group["index"], group["units"]))
+        at = to_positions(predicted, self.target)
+        latitude, longitude = r2(labels, predicted if self.target == "degrees" else at)
+        return sizes | {
+            "r2": float(r2(truth, predicted).mean()),
+            "r2_latitude": float(latitude),
+            "r2_longitude": float(longitude),
+            "median_km": float(np.median(great_circle_km(labels, at))),
+        }
+
+    def resample(self):
+        """Resampled R2 of all that was added, shape (added, resamples), in its order."""
+        samples = np.full((self.added, self.resamples), np.nan)
+        for group in self.groups.values():
+            if group["units"]:
+                weights = self.weights_of(group["units"])
+                squares = resampled_squares(self.truth[group["tested"]], group["index"], weights)
+                samples[group["members"]] = resampled_r2(squares, np.stack(group["errors"]), weights)
+        return samples
+
+
+class ProbeTable:
+    """The probe table of one model as arrays: a row a combination of WHERE and a column a fold."""
+
+    def __init__(self, path):
+        table = pd.read_parquet(path)
+        self.model = table["model"].iloc[0]
+        grouped = table.groupby(WHERE, sort=False)
+        self.rows = table[WHERE].drop_duplicates(ignore_index=True)
+        self.folds = np.unique(table["fold"][table["fold"] >= 0])
+        row, fold = grouped.ngroup().to_numpy(), table["fold"].to_numpy()
+        there = fold >= 0
+        self.fitted_in = np.zeros((len(self.rows), len(self.folds)), dtype=bool)  # folds that a row has at all
+        self.fitted_in[row[there], np.searchsorted(self.folds, fold[there])] = True
+        self.by_fold = {}
+        for name, column in OF_FOLDS.items():
+            values = np.full((len(self.rows), len(self.folds)), np.nan)
+            values[row[there], np.searchsorted(self.folds, fold[there])] = (
+                table[column].astype("Float64").to_numpy(dtype=float, na_value=np.nan)[there]
+            )
+            self.by_fold[name] = values
+        stated = table["reason"].fillna("").to_numpy()
+        self.reasons = [""] * len(self.rows)
+        for index in np.flatnonzero(stated != "")[::-1]:  # the first one is written last
+            self.reasons[row[index]] = stated[index]
+
+    def means(self, rows, folds=slice(None)):
+        """Means over folds of what the probe table says: of one row, or of the row that stands for each fold."""
+        means = {}
+        for name, values in self.by_fold.items():
+            own = values[rows, folds]
+            own = own[np.isfinite(own)]
+            means[name] = float(own.mean()) if len(own) else float("nan")
+        return means
+
+
+def _reason(entry, stated, otherwise):
+    """Why a row has no R2: what the probe table states first, or words of ours; nothing where it has one."""
+    if np.isfinite(entry.get("r2", np.nan)):
+        return ""
+    if entry["images"]:
+        return NO_VARIANCE
+    return next(filter(None, stated), otherwise)
+
+
+def summarise_condition(file, images, table, part, candidates, depth, weights_of):
+    """Summarise all layers, and the layers chosen from them, under one cluster, target, cross-validation and control.
+
+    Args:
+        file: open fits.
+        images: folds table in the order of the image store.
+        table: :class:`ProbeTable`.
+        part: the condition's rows of `table.rows`.
+        candidates: of :func:`geoprobe.analysis.selection.list_candidates`.
+        depth: see :func:`geoprobe.analysis.selection.choose_depth`.
+        weights_of: see :class:`Scorer`.
+
+    Returns:
+        Dicts of the rows, dicts of the choices, and the resampled R2 of both, shape (rows + choices, resamples).
+    """
+    cluster, target, cv, control = part.iloc[0][CONDITION]
+    members = file[f"rows/{cluster}"][:]
+    units, tested_in = (images[name].to_numpy()[members] for name in (unit_of(cv), cv))
+    scorer = Scorer(file[f"labels/{cluster}/{control}"][:], target, units, weights_of)
+    places = list(part[["tower", "pooling", "layer"]].itertuples(index=False, name=None))
+    own = part.index[[places.index(candidate) for candidate in candidates]].to_numpy()
+    columns = np.flatnonzero(table.fitted_in[own].any(axis=0))
+    inner, test = (table.by_fold[name][own][:, columns] for name in ("r2_inner", "r2_folds"))
+    choices = choose(candidates, inner, test, depth)
+    # a layer's predictions are read once, and only those that a choice is made of are kept
+    assembled = [np.full(scorer.truth.shape, np.nan) for _ in choices]
+    scored = []
+    for row, place in zip(part.index, places, strict=True):
+        group = "/".join(map(str, (*(place), cluster, target, cv, control)))
+        if group in file:
+            predicted = file[f"{group}/predictions"][:].astype(np.float64)
+        else:  # the data set cannot have this cross-validation; the probe table states why
+            predicted = np.full(scorer.truth.shape, np.nan)
+        entry = scorer.add(predicted) | table.means(row)
+        scored.append(entry | {"reason": _reason(entry, [table.reasons[row]], "")})
+        for (_, _, picks), kept in zip(choices, assembled, strict=True):
+            chosen = np.isin(tested_in, table.folds[columns][(picks != NO_LAYER) & (own[picks] == row)])
+            kept[chosen] = predicted[chosen]
+    pooling_of = {tower: pooling for tower, pooling, _ in candidates}
+    for (choice, tower, picks), kept in zip(choices, assembled, strict=True):
+        has = picks != NO_LAYER
+        entry = scorer.add(kept) | table.means(own[picks[has]], columns[has])
+        reason = _reason(entry, [table.reasons[row] for row in own], UNKNOWN.get(choice, ""))
+        words = describe(candidates, picks)
+        if tower:
+            words |= {"tower": tower, "pooling": pooling_of[tower]}
+        scored.append({"choice": choice, **words, **entry, "reason": reason})
+    samples = scorer.resample()
+    for entry, drawn in zip(scored, samples, strict=True):
+        entry["low"], entry["high"] = interval(drawn)
+    return scored[: len(part)], scored[len(part) :], samples
+
+
+def summarise_probe(folds, scores, fits, poolings, depth, resamples, seed, output):
     """Summarise one probe of one model.
 
     Args:
-        store: image store.
-        folds: Parquet table with id and block.
+        folds: Parquet table with id, the cross-validations, block and country.
         scores: probe table (Parquet).
         fits: the HDF5 file beside it.
-        seed: the probe's seed, of the permuted labels.
-        resamples: bootstrap resamples of the blocks.
-        bootstrap_seed: of the resamples.
+        poolings: names, the preferred first; a choice is made among the layers of each tower's first one.
+        depth: share of a tower's depth at which the choice "depth" is made, 0 to 1.
+        resamples: bootstrap resamples of the units.
+        seed: of the resamples.
+        output: open HDF5 file (or group); the resampled R2 is written to it as float32, `scores` and `choices`, shape
+            (rows, resamples), in the order of the two frames.
 
     Returns:
-        A frame with a row for each combination of WHERE: images, blocks, r2, r2_latitude, r2_longitude (of all
-        held-out predictions together), r2_folds (mean over folds, as the paper), median_km, low, high; and the
-        resampled R2, a dict from the row's WHERE to an array of length resamples.
+        Two frames. Scores, a row for each combination of WHERE: model, images, blocks (units), r2, r2_latitude,
+        r2_longitude (of all held-out predictions together), r2_folds (mean over folds, as the paper), median_km,
+        r2_inner (mean over folds), alpha_at_border (share of folds), low, high, and the reason where there is no R2.
+        Choices, a row for each condition and choice: the same with the tower, pooling and layers that were chosen;
+        each fold's images are predicted by the layer chosen for that fold.
+
+    Raises:
+        ValueError: no tower has any of the poolings, or the folds are of other images.
     """
-    positions, ids = read_positions(store)
-    block = join_on_ids(ids, pd.read_parquet(folds), folds)["block"].to_numpy()
-    table = pd.read_parquet(scores)
-    rows, samples, weights = [], {}, {}
+    table = ProbeTable(scores)
+    layers = list(table.rows[["tower", "pooling", "layer"]].drop_duplicates().itertuples(index=False, name=None))
+    candidates = list_candidates(layers, poolings, table.model)
+    # the last few: one of each unit that a cluster is resampled by
+    weights_of = lru_cache(maxsize=4)(lambda units: draw_weights(units, resamples, seed))
+    scored, chosen, drawn = [None] * len(table.rows), [], []
+    written = output.create_dataset("scores", (len(table.rows), resamples), dtype="float32")
     with h5py.File(fits, "r") as file:
-        members = {name: data[:] for name, data in file["rows"].items()}
-        for key, part in table.groupby(WHERE, sort=False):
-            where = dict(zip(WHERE, key, strict=True))
-            images = members[where["cluster"]]
-            group = file[
-                "/".join(str(where[n]) for n in ("tower", "pooling", "layer", "cluster", "target", "cv", "control"))
-            ]
-            predicted = group["predictions"][:].astype(np.float64)
-            truth = control_positions(positions, images, where["control"], seed)
-            tested = np.isfinite(predicted).all(axis=1)
-            truth, predicted = truth[tested], predicted[tested]
-            numbers, index = np.unique(block[images[tested]], return_inverse=True)
-            if not len(numbers):  # nothing could be fitted; the probe table states the reason
-                samples[key] = np.full(resamples, np.nan)
-                rows.append({**where, "images": 0, "blocks": 0, **dict.fromkeys(NUMBERS, np.nan)})
-                continue
-            # one draw a number of blocks: every model is resampled alike
-            if len(numbers) not in weights:
-                weights[len(numbers)] = draw_weights(len(numbers), resamples, bootstrap_seed)
-            target = make_target(truth, where["target"])
-            sums = block_sums(target, predicted, index, len(numbers))
-            samples[key] = r2_of_sums(sums, weights[len(numbers)]).mean(axis=1)
-            at = to_positions(predicted, where["target"])
-            axes = r2(truth, predicted if where["target"] == "degrees" else at)
-            low, high = interval(samples[key])
-            values = (
-                float(r2(target, predicted).mean()),
-                low,
-                high,
-                *map(float, axes),
-                float(part["r2"].mean()),
-                float(np.median(great_circle_km(truth, at))),
-            )
-            sizes = {"images": int(tested.sum()), "blocks": len(numbers)}
-            rows.append({**where, **sizes, **dict(zip(NUMBERS, values, strict=True))})
-    return pd.DataFrame(rows), samples
-
-
-def join_seeds(members, seed):
-    """Resampled R2 of a family: in each resample the seeds are drawn anew as well, then averaged.
-
-    Args:
-        members: shape (seeds, resamples): each seed's R2 on the same resamples of blocks.
-        seed: of the draw.
-
-    Returns:
-        shape (resamples,). With one seed, that seed's own.
-    """
-    members = np.asarray(members)
-    count, resamples = members.shape
-    drawn = np.random.default_rng([seed, count]).integers(count, size=(count, resamples))
-    return np.take_along_axis(members, drawn, axis=0).mean(axis=0)
-
-
-def summarise_families(scores, samples, seed):
-    """Mean over the seeds of each family, with intervals over blocks and seeds together.
-
-    Args:
-        scores: frame of all models: WHERE, model, family, label, supervision, r2, ...
-        samples: (model, *WHERE) to resampled R2.
-        seed: of the draw of seeds.
-
-    Returns:
-        A frame with a row for each family and WHERE; and (family, *WHERE) to resampled R2.
-    """
-    rows, joined = [], {}
-    for key, part in scores.groupby(["family", *WHERE], sort=False):
-        joined[key] = join_seeds([samples[(model, *key[1:])] for model in part["model"]], seed)
-        low, high = interval(joined[key])
-        rows.append(
-            {
-                "family": key[0],
-                "label": part["label"].iloc[0],
-                "supervision": part["supervision"].iloc[0],
-                **dict(zip(WHERE, key[1:], strict=True)),
-                "seeds": len(part),
-                "images": int(part["images"].iloc[0]),
-                "blocks": int(part["blocks"].iloc[0]),
-                "r2": part["r2"].mean(),
-                "low": low,
-                "high": high,
-                "r2_folds": part["r2_folds"].mean(),
-                "median_km": part["median_km"].mean(),
-            }
-        )
-    return pd.DataFrame(rows), joined
-
-
-def compare_families(families, joined):
-    """Paired differences in R2 between families at their last layer, on the whole data set and the true labels.
-
-    Args:
-        families: rows of :func:`geoprobe.analysis.families.headline_rows`.
-        joined: resampled R2 of :func:`summarise_families`; pairs share their resamples.
-
-    Returns:
-        A frame: dataset, probe, target, cv, family, baseline, difference (family minus baseline), low, high, p
-        (two-sided, the share of resamples on the other side of zero, doubled; at least 2 / (resamples + 1)), p_holm
-        (corrected for the pairs of one row of conditions, Holm 1979).
-    """
-    conditions = ["dataset", "probe", "target", "cv"]
-    chosen = last_layer(families)
-    chosen = chosen[(chosen["cluster"] == "all") & (chosen["control"] == "none")]
-    rows = []
-    for condition, part in chosen.groupby(conditions, sort=False):
-        pairs = []
-        for (_, a), (_, b) in itertools.combinations(part.iterrows(), 2):
-            first, second = b, a  # the later row of the registry minus the earlier one
-            difference = joined[(first["origin"], *first[WHERE])] - joined[(second["origin"], *second[WHERE])]
-            low, high = interval(difference)
-            side = min((difference <= 0).sum(), (difference >= 0).sum())
-            pairs.append(
-                {
-                    **dict(zip(conditions, condition, strict=True)),
-                    "family": first["family"],
-                    "baseline": second["family"],
-                    "difference": first["r2"] - second["r2"],
-                    "low": low,
-                    "high": high,
-                    "p": min(1.0, 2 * (side + 1) / (len(difference) + 1)),
-                }
-            )
-        pairs.sort(key=lambda pair: pair["p"])
-        running = 0.0
-        for rank, pair in enumerate(pairs):
-            running = max(running, min(1.0, pair["p"] * (len(pairs) - rank)))
-            pair["p_holm"] = running
-        # back from the order of p to that of the registry
-        place = {family: index for index, family in enumerate(part["family"])}
-        rows += sorted(pairs, key=lambda pair: (place[pair["family"]], place[pair["baseline"]]))
-    return pd.DataFrame(rows, columns=[*conditions, "family", "baseline", "difference", "low", "high", "p", "p_holm"])
+        images = join_on_ids(file["ids"].asstr()[:], pd.read_parquet(folds), folds)
+        for key, part in table.rows.groupby(CONDITION, sort=False):
+            of_rows, of_choices, samples = summarise_condition(file, images, table, part, candidates, depth, weights_of)
+            for row, entry, values in zip(part.index, of_rows, samples, strict=False):
+                scored[row] = entry
+                written[row] = values
+            common = dict(zip(CONDITION, key, strict=True)) | dict(part.iloc[0][list(OF_JOB)])
+            chosen += [common | entry for entry in of_choices]
+            drawn.append(samples[len(part) :].astype(np.float32))
+    output.create_dataset("choices", data=np.concatenate(drawn))
+    values = ["images", "blocks", *NUMBERS, "reason"]
+    scores_frame = pd.concat([table.rows, pd.DataFrame(scored).reindex(columns=values)], axis=1)
+    choices_frame = pd.DataFrame(chosen).reindex(columns=[*CHOICE_WHERE, "tower", "pooling", "layers", *values])
+    for frame in (scores_frame, choices_frame):
+        frame.insert(0, "model", table.model)
+    return scores_frame, choices_frame

@@ -19,7 +19,7 @@ from geoprobe.features.layout import choose_readings, list_datasets
 from geoprobe.features.store import DONE, open_partial, partial_of
 from geoprobe.features.writing import WriteBehind
 from geoprobe.images.store import read_positions
-from geoprobe.models.loading import load_model
+from geoprobe.models.loading import load_model, model_bytes
 from geoprobe.models.pooling import gather_tokens, pool_tokens
 from geoprobe.models.towers import reading_blocks
 from geoprobe.runtime import peak_mb, provenance
@@ -183,10 +183,7 @@ def _load(row, folder, prompt, protocol, device, offload):
     """The model on the device, or spread over what there is."""
     placement, files = None, Path(folder or row["id"])
     if files.is_dir():
-        from geoprobe.models.weights import weights_bytes
-
-        weights = weights_bytes(files, row["dtype"], row["loader"])
-        placement = memory.choose_placement(row["model"], weights, device, offload)
+        placement = memory.choose_placement(row["model"], model_bytes(row, files), device, offload)
     model = load_model(row, folder, prompt, protocol, placement)
     if not model.placed:
         model.module.to(device)

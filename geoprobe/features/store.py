@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 
 DONE = "chunks_done"
 STORED = {"float32": h5py.h5t.IEEE_F32LE, "float16": h5py.h5t.IEEE_F16LE}
@@ -94,6 +95,45 @@ def _check_sources(path, data):
             )
 
 
+def match_rows(path, stored, ids):
+    """Rows of a feature store in the order of the given image ids.
+
+    Args:
+        path: of the store, for the message.
+        stored: the store's ids, shape (n,).
+        ids: image ids, shape (n,).
+
+    Returns:
+        Row numbers, shape (n,); None where the store has this order already.
+
+    Raises:
+        ValueError: the store's ids are not the given ones; says how many differ and names one.
+    """
+    ids = np.asarray(ids)
+    if len(stored) == len(ids) and (stored == ids).all():
+        return None
+    order = pd.Index(stored).get_indexer(ids)
+    missing = np.flatnonzero(order < 0)
+    if len(missing) or len(stored) != len(ids):
+        raise ValueError(
+            f"{path}: holds {len(stored)} images, {len(ids)} were asked for, {len(missing)} of them are not there"
+            + (f" (such as {ids[missing[0]]})" if len(missing) else "")
+            + ". It was extracted from another image store; delete it to extract it again."
+        )
+    return order
+
+
+def open_layer(file, path, tower, pooling, layer):
+    """The dataset of one layer of an open feature store.
+
+    Raises:
+        FileNotFoundError: the store was joined of shards, and one of them is not there; names it.
+    """
+    data = file[f"{tower}/{pooling}/{layer}"]
+    _check_sources(path, data)
+    return data
+
+
 def read_features(path, ids, tower, pooling, layer):
     """Features of one layer in the order of the given image ids.
 
@@ -110,18 +150,7 @@ def read_features(path, ids, tower, pooling, layer):
         ValueError: the store's ids are not the given ones; says how many differ and names one.
     """
     with h5py.File(path, "r") as file:
-        data = file[f"{tower}/{pooling}/{layer}"]
-        _check_sources(path, data)
-        stored = file["ids"].asstr()[:]
+        data = open_layer(file, path, tower, pooling, layer)
+        order = match_rows(path, file["ids"].asstr()[:], ids)
         values = data[:].astype(np.float32, copy=False)
-    if len(stored) == len(ids) and (stored == np.asarray(ids)).all():
-        return values
-    row = {name: index for index, name in enumerate(stored)}
-    missing = [name for name in ids if name not in row]
-    if missing or len(stored) != len(ids):
-        raise ValueError(
-            f"{path}: holds {len(stored)} images, {len(ids)} were asked for, {len(missing)} of them are not there"
-            + (f" (such as {missing[0]})" if missing else "")
-            + ". It was extracted from another image store; delete it to extract it again."
-        )
-    return values[[row[name] for name in ids]]
+    return values if order is None else values[order]

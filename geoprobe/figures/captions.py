@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from geoprobe.figures.objectives import CVS, MARKERS
+from geoprobe.figures.objectives import CVS, LAYERS, MARKERS
 from geoprobe.figures.style import PAGE, PALETTE, figure
 
-COLOURS = PALETTE[0], PALETTE[3], PALETTE[2]
+COLOURS = PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1], PALETTE[4]
 MOST = 60  # pairs that a page holds
 
 
@@ -13,8 +13,8 @@ def draw(differences, labels):
     """Points with intervals, a row a pair of families.
 
     Args:
-        differences: frame of family, baseline, cv, difference, low, high, p_holm; rows are drawn in its order. Of more
-            than MOST pairs only those with the first baseline are drawn; the table has all.
+        differences: frame of family, baseline, cv, choice, difference, low, high, p_holm; rows are drawn in its order.
+            Of more than MOST pairs only those with the first baseline are drawn; the table has all.
         labels: family to label.
 
     Returns:
@@ -25,7 +25,7 @@ def draw(differences, labels):
         pairs = [pair for pair in pairs if pair[1] == differences["baseline"].iloc[0]]
     shown = [cv for cv in CVS if cv in set(differences["cv"])]
     drawn, axes = figure(PAGE, 0.9 + 0.13 * len(shown) * len(pairs))
-    for cv, offset, colour in zip(shown, np.linspace(0.24, -0.24, len(shown)), COLOURS, strict=False):
+    for cv, offset, colour in zip(shown, np.linspace(0.24, -0.24, len(shown)), COLOURS[: len(shown)], strict=True):
         rows = differences[differences["cv"] == cv].set_index(["family", "baseline"])
         for y, row in [(y + offset, rows.loc[pair]) for y, pair in enumerate(pairs) if pair in rows.index]:
             error = np.array([[row["difference"] - row["low"]], [row["high"] - row["difference"]]]).clip(min=0)
@@ -39,6 +39,6 @@ def draw(differences, labels):
     axes.axvline(0, color="0.4", lw=0.8, zorder=0)
     axes.set_yticks(range(len(pairs)), [f"{labels[a]} − {labels[b]}" for a, b in pairs])
     axes.set_ylim(-0.6, len(pairs) - 0.4)
-    axes.set_xlabel("Difference in R² at the last layer, with 95 % interval")
+    axes.set_xlabel(f"Difference in R², {LAYERS[differences['choice'].iloc[0]]}, with 95 % interval")
     drawn.legend(ncols=4, frameon=False, loc="outside upper center")
     return drawn

@@ -4,14 +4,19 @@ import numpy as np
 
 from geoprobe.figures.style import PAGE, SEQUENTIAL, figure, r2_limits
 
-TITLES = {"vision-only": "Vision-only", "vision-language": "Vision-language", "multimodal": "Multimodal"}
+TITLES = {
+    "vision-only": "Vision-only",
+    "vision-language": "Vision-language",
+    "multimodal": "Multimodal",
+    "baseline": "Baseline",
+}
 
 
 def draw(families, names):
     """One panel a supervision, models by clusters, clusters from most to least localizable.
 
     Args:
-        families: rows at the last layer of one pooling, target, cv and control: label, supervision, cluster, r2.
+        families: rows of one choice of layers, target, cv and control: label, supervision, cluster, r2.
         names: cluster number (as text) to name, in the order of the columns; "all" is put first.
 
     Returns:

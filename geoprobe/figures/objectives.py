@@ -1,19 +1,31 @@
-"""R2 of every model at its last layer, with random and with geographic folds, and the control beside it."""
+"""R2 of every model at its chosen layer, with random and with geographic folds, and the control beside it."""
 
 import numpy as np
 
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure
 
-CVS = {"random": "random folds", "blocked": "held-out blocks", "buffered": "held-out blocks + buffer"}
-MARKERS = {"random": "o", "blocked": "s", "buffered": "D"}
+CVS = {
+    "random": "random folds",
+    "blocked": "held-out blocks",
+    "buffered": "held-out blocks + buffer",
+    "grouped": "held-out groups",
+    "countries": "held-out countries",
+}
+# What the choices of a layer are called on an axis.
+LAYERS = {
+    "inner": "layer chosen in training folds",
+    "depth": "layer at a fixed depth",
+    "maximum": "best layer of the test folds",
+}
+MARKERS = {"random": "o", "blocked": "s", "buffered": "D", "grouped": "^", "countries": "v"}
 
 
 def draw(families):
     """Points with intervals, a row a family and a marker a cross-validation.
 
     Args:
-        families: rows of the family summary at the last layer, cluster all, one pooling and target: family,
-            label, supervision, cv, control, r2, low, high.
+        families: rows of one choice of layers, cluster all and one target: family, label, supervision, cv, control,
+            choice, r2, low, high.
 
     Returns:
         A figure.
@@ -41,7 +53,7 @@ def draw(families):
     # room for the last number
     left, right = axes.get_xlim()
     axes.set_xlim(left, right + 0.06 * (right - left))
-    axes.set_xlabel("R² of latitude and longitude at the last layer, with 95 % interval")
+    axes.set_xlabel(f"R² of latitude and longitude, {LAYERS[families['choice'].iloc[0]]}, with 95 % interval")
     colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(families["supervision"])}
     handles = [axes.plot([], [], "_", ms=9, mew=4, color=colour, label=name)[0] for name, colour in colours.items()]
     handles += [axes.plot([], [], MARKERS[cv], ms=4.5, color="0.3", label=CVS[cv])[0] for cv in shown]

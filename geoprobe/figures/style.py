@@ -12,7 +12,12 @@ from geoprobe.runtime import provenance, replacing
 
 # Okabe and Ito (2008); vision-only cool, vision-language warm, controls grey.
 PALETTE = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#F0E442", "#000000")
-SUPERVISION_COLOURS = {"vision-only": "#0072B2", "vision-language": "#D55E00", "multimodal": "#009E73"}
+SUPERVISION_COLOURS = {
+    "vision-only": "#0072B2",
+    "vision-language": "#D55E00",
+    "multimodal": "#009E73",
+    "baseline": "#7F7F7F",
+}
 MARKERS = "osD^vP*X"
 SEQUENTIAL = "viridis"
 COLUMN, PAGE = 3.4, 7.0  # inches: one column and the full width of a two-column paper

@@ -24,6 +24,7 @@ CHUNK = 100_000
 
 SOURCES = {
     "bluemarble": "geoprobe.images.bluemarble",
+    "commons_photos": "geoprobe.images.commons_photos",
     "folder": "geoprobe.images.folder",
     "hdf5": "geoprobe.images.hdf5",
     "hub": "geoprobe.images.hub",

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from geoprobe.models.weights import LAYOUTS, hashing, hub_id, sha256_of, side_files, weight_files
+from geoprobe.models.weights import LAYOUTS, hashing, hub_id, is_random, sha256_of, side_files, weight_files
 from geoprobe.runtime import write_json
 
 GB = 1e9
@@ -22,7 +22,7 @@ def choose_files(row, repository, found):
         found: its files by path.
 
     Returns:
-        Paths: first what describes the model, then its weights.
+        Paths: first what describes the model, then its weights; of random weights none are read.
 
     Raises:
         ValueError: it is no repository for that loader, or has no weights of the kind that the row allows.
@@ -31,6 +31,8 @@ def choose_files(row, repository, found):
     config, (safe, pickle) = LAYOUTS[row["loader"]]
     if config not in found:
         raise ValueError(f"{where} has no {config}, which the loader {row['loader']} needs; set another loader or id.")
+    if is_random(row):
+        return side_files(found)
     try:
         weights = weight_files(found, repository.cached, safe)
         if not weights and row["weights"] == "any":

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from geoprobe.models.registry import loader_of
+from geoprobe.models.registry import loader_of, seed_of
+from geoprobe.models.weights import DTYPES, is_random, weights_bytes
 
 
 @dataclass
@@ -61,8 +62,11 @@ class LoadedModel:
         cost: from an image's width and height in pixels to the number of tokens it will take, where that
             depends on them; None where every image takes the same.
         attributes: class, preprocessing and its backend, ... for the feature store.
-        digest: changes with the weights.
+        digest: changes with the weights; of random ones, with what they are drawn from.
         placed: the module lies on its devices already (accelerate has spread it) and is not to be moved.
+        generate: of a model that writes text: from a batch on the device and a number of tokens to their ids, shape
+            (n, tokens), greedily; with `lengths` (tokens of each row up to its end) and `decode` (their texts).
+            None for any other model.
     """
 
     module: torch.nn.Module
@@ -74,6 +78,7 @@ class LoadedModel:
     attributes: dict = field(default_factory=dict)
     digest: str = ""
     placed: bool = False
+    generate: Callable | None = None
 
 
 def load_model(row, folder=None, prompt=None, protocol="sound", placement=None):
@@ -94,4 +99,28 @@ def load_model(row, folder=None, prompt=None, protocol="sound", placement=None):
     loader = importlib.import_module(loader_of(row, folder))
     model = loader.load(row, folder, prompt=prompt, protocol=protocol, placement=placement)
     model.module.eval().requires_grad_(False)
+    if is_random(row):
+        model.attributes["weights"] = f"random, seed {seed_of(row)}"
     return model
+
+
+def model_bytes(row, folder):
+    """Bytes that the weights of a row's model take in memory, before it is loaded.
+
+    Args:
+        row: of the registry.
+        folder: where its files lie.
+
+    Raises:
+        ValueError: weights are to be read and are not there, or the files are not those of the row's loader.
+    """
+    if row["weights"] not in ("random", "none"):
+        return weights_bytes(folder, row["dtype"], row["loader"])
+    loader = importlib.import_module(loader_of(row, folder))
+    # shapes without numbers
+    with torch.device("meta"):
+        module = loader.build(row, folder)
+    return sum(
+        weight.numel() * (DTYPES[row["dtype"]] if weight.is_floating_point() else weight.element_size())
+        for weight in module.parameters()
+    )

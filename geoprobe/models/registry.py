@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path, PurePath
 
-from geoprobe.models.weights import CONFIGS, DTYPES, LAYOUTS, side_files, weights_in
+from geoprobe.models.weights import CONFIGS, DTYPES, LAYOUTS, is_random, side_files, weights_in
 
 COLUMNS = (
     "model", "label", "loader", "id", "revision", "supervision", "geolocation", "dtype", "memory_gb", "weights",
@@ -22,14 +22,17 @@ LOADERS = {
     "transformers": "geoprobe.models.loaders.transformers",
     "timm": "geoprobe.models.loaders.timm",
     "open_clip": "geoprobe.models.loaders.open_clip",
+    "histogram": "geoprobe.models.loaders.histogram",
 }
 ALLOWED = {
     # local: a folder on this machine, whose files say which of them it is for
-    "loader": ("local", "transformers", "timm", "open_clip"),
-    "supervision": ("vision-only", "vision-language", "multimodal"),
+    # histogram: a baseline without files
+    "loader": ("local", "transformers", "timm", "open_clip", "histogram"),
+    "supervision": ("vision-only", "vision-language", "multimodal", "baseline"),
     "geolocation": ("yes", "no"),
     "dtype": tuple(DTYPES),
-    "weights": ("safetensors", "any"),
+    # random: built from the configuration alone, as the library initialises it
+    "weights": ("safetensors", "any", "random", "none"),
 }
 NAME = r"[a-z0-9][a-z0-9-]*"
 OWNED = r"[\w.-]+/[\w.-]+"  # a repository of the hub
@@ -61,6 +64,13 @@ def _mistake(row):
             return f'{key} is "{row[key]}"; allowed: {", ".join(allowed)}.{did_you_mean(row[key], allowed)}'
     if not _is_positive(row["memory_gb"]):
         return f'memory_gb is "{row["memory_gb"]}"; give the GB that the model takes, weights and working space.'
+    if row["loader"] == "histogram":
+        for key, value in {"id": "none", "revision": "none", "dtype": "float32", "weights": "none"}.items():
+            if row[key] != value:
+                return f'{key} is "{row[key]}"; the loader histogram has no files and counts in float32: write {value}.'
+        return ""
+    if row["weights"] == "none":
+        return f"weights is none; the loader {row['loader']} reads some: write safetensors, any or random."
     if row["loader"] == "local":
         if row["revision"] != "none":
             return f'revision is "{row["revision"]}"; a folder has none, so write none.'
@@ -137,9 +147,59 @@ def expand_seeds(rows, seeds):
     return models
 
 
+def expand_untrained(models, seeds):
+    """Models and, after each of them, the same architecture with random weights, one a seed.
+
+    Controlled encoders get none, for they have the objective `random`; nor does what has no trained weights.
+
+    Args:
+        models: rows by name, of :func:`expand_seeds`.
+        seeds: of the random weights.
+
+    Returns:
+        A dict from "vit-b16" and "vit-b16-untrained-seed1" to the row; those added differ from their model's in
+        label, weights, family ("vit-b16-untrained") and seed alone.
+
+    Raises:
+        ValueError: a model of the run has the name or the family of one that is added.
+    """
+    families = {row["family"] for row in models.values()}
+    expanded = {}
+    for name, row in models.items():
+        expanded[name] = row
+        if row["seed"] is not None or is_encoder(row) or row["weights"] in ("random", "none"):
+            continue
+        family = f"{name}-untrained"
+        more = {"label": f"{row['label']}, random weights", "weights": "random", "family": family}
+        for seed in seeds:
+            added = f"{family}-seed{seed}"
+            if added in models or family in families:
+                raise ValueError(
+                    f'model "{added if added in models else family}" is in run.models and also what run.untrained '
+                    f'adds for "{name}"; rename its row'
+                )
+            expanded[added] = {**row, **more, "seed": seed}
+    return expanded
+
+
+def is_encoder(row):
+    """Whether a row, its seed filled in, is a controlled encoder, which a rule of this workflow trains."""
+    return row["loader"] == "local" and PurePath(row["id"]).parts[:-1] == ENCODERS.parts
+
+
+def trained_as(encoder):
+    """Name of the objective that a controlled encoder is trained with, from where its row says that it lies."""
+    return re.sub(r"-seed\d+$", "", PurePath(encoder["id"]).name)
+
+
+def seed_of(row):
+    """The seed that random weights are drawn from: of `run.untrained`, or 0 for a row of a table."""
+    return row.get("seed") or 0
+
+
 def needs_weights(row):
-    """Whether the weights of a row are fetched, by a rule of their own, before it can be loaded."""
-    return row["loader"] != "local"
+    """Whether files of a row are fetched, by a rule of their own, before it can be loaded."""
+    return row["loader"] not in ("local", "histogram")
 
 
 def library_of(folder):
@@ -189,26 +249,26 @@ def loader_of(row, folder=None):
         return LOADERS[row["loader"]]
     folder = Path(row["id"] if folder is None else folder)
     # a controlled encoder may be trained yet
-    return LOADERS["encoder" if folder.parts[:-1] == ENCODERS.parts else library_of(folder)]
+    return LOADERS["encoder" if is_encoder({**row, "id": folder}) else library_of(folder)]
 
 
 def files_of(row):
     """Files that must exist before a model is loaded, where it is not fetched.
 
     Those of a controlled encoder are made by a rule. Those of a folder of the user's own are what lies there: its
-    configuration, processor and tokenizer, and its weights.
+    configuration, processor and tokenizer, and its weights unless they are random.
 
     Returns:
-        Paths as text; none for a model that is fetched.
+        Paths as text; none for a model that is fetched or has no files.
 
     Raises:
         ValueError: a folder of the user's own does not exist or holds no model that the row allows; says which row.
     """
-    if needs_weights(row):
+    if row["loader"] != "local":
         return []
     folder = Path(row["id"])
-    if folder.parts[:-1] == ENCODERS.parts:
-        return [str(folder / name) for name in ("model.safetensors", "config.json")]
+    if is_encoder(row):
+        return [str(folder / name) for name in ("model.safetensors", "config.json")[is_random(row) :]]
     where = f'model {row["model"]}: id is "{row["id"]}"'
     if not folder.is_dir():
         raise ValueError(f"{where}, and there is no such folder; give the folder that holds the model's files.")
@@ -218,6 +278,8 @@ def files_of(row):
         raise ValueError(
             f"{where}, and no {' or '.join(CONFIGS)} lies there; give a folder as save_pretrained makes it."
         )
+    if is_random(row):
+        return [str(folder / name) for name in side_files(names)]
     weights = weights_in(folder, pickles=row["weights"] == "any")
     if not weights and weights_in(folder):
         raise ValueError(f"{where}, and its weights are a pickle; set the row's weights to any to allow one.")

@@ -29,6 +29,11 @@ def hub_id(row):
     return f"timm/{row['id']}" if row["loader"] == "timm" and "/" not in row["id"] else row["id"]
 
 
+def is_random(row):
+    """Whether the weights of a row of the registry are drawn from a seed, so that none are read."""
+    return row.get("weights") == "random"
+
+
 def side_files(names):
     """Of the files of a model those that say how it is built and fed: configuration, processor, tokenizer.
 

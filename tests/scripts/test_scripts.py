@@ -9,11 +9,14 @@ import yaml
 from conftest import ROOT, TINY
 from PIL import Image
 
+from geoprobe.analysis.comparison import compare_models
+from geoprobe.analysis.families import read_summary
 from geoprobe.clusters.assign import assign_images
 
 pytestmark = pytest.mark.workflow
 
-HEADLINE = {"prompts": ["none"], "poolings": ["cls"], "target": "degrees", "dataset": "bluemarble", "probe": "ridge"}
+HEADLINE = {"prompts": ["none"], "choice": "inner", "target": "degrees", "dataset": "bluemarble", "probe": "ridge"}
+LAYERS = {name: value for name, value in HEADLINE.items() if name != "choice"} | {"poolings": ["cls", "mean"]}
 
 
 def load_script(name):
@@ -43,8 +46,7 @@ def assert_drawn(paths):
 def test_scripts_are_short_and_do_nothing_but_unpack_in_their_main_block():
     for path in (ROOT / "workflow/scripts").glob("*.py"):
         lines = path.read_text().splitlines()
-        assert len(lines) <= 60 or path.stem == "summarise_scores", path
-        assert len(lines) <= 75, path
+        assert len(lines) <= 60, path
         assert not any("snakemake" in line for line in lines[: lines.index('if __name__ == "__main__":')]), path
 
 
@@ -70,8 +72,9 @@ def test_clusters_and_folds_cover_every_image(results, tmp_path):
     store = results / "images/bluemarble.h5"
     options = {"by": "kmeans", "embedding": "statistics", "matched": None, "components": 4, "seed": 1, "count": 4}
     paths = {"clusters": tmp_path / "c.parquet", "summary": tmp_path / "c.csv", "fitted": tmp_path / "c.h5"}
+    folds = {"count": 4, "blocks": "degrees", "block_degrees": 5, "h3_resolution": 2, "buffer_km": 100, "seed": 1}
     assign_images(store, "bluemarble", options | {"names": {"by": "number"}}, paths)
-    load_script("assign_folds").assign(store, tmp_path / "f.parquet", 4, 5, 100, 1)
+    load_script("assign_folds").assign(store, tmp_path / "f.parquet", folds)
     clusters, folds = pd.read_parquet(tmp_path / "c.parquet"), pd.read_parquet(tmp_path / "f.parquet")
     assert clusters["id"].tolist() == folds["id"].tolist()
     assert set(clusters["name"]) == {f"cluster {number}" for number in range(4)}
@@ -97,28 +100,54 @@ def test_plan_repeats_the_plan_of_the_rule(results, tmp_path):
     )
 
 
-def test_summarise_and_rank_repeat_the_run(results, tiny_run, tmp_path):
-    models = {"random-seed1": {"family": "random", "label": "Random weights", "supervision": "vision-only"}}
-    folder = results / "probes/bluemarble/random-seed1/none"
-    outputs = {name: tmp_path / f"{name}.csv" for name in ("scores", "families", "differences")}
-    load_script("summarise_scores").summarise(
-        [(folder / "ridge.parquet", folder / "ridge.h5")],
-        {"bluemarble": results / "images/bluemarble.h5"},
-        {"bluemarble": results / "folds/bluemarble.parquet"},
-        models,
-        {"ridge": 42},
+def test_score_compare_and_rank_repeat_the_run(results, tmp_path):
+    models = {"random-seed1": {"family": "random", "label": "Random weights"}}
+    models["random-seed1"] |= {"supervision": "baseline", "geolocation": "no"}
+    probe = results / "probes/bluemarble/random-seed1/none"
+    names = {"scores": "scores.parquet", "choices": "choices.parquet", "samples": "samples.h5", "fairness": "fair.csv"}
+    scored = {name: tmp_path / file for name, file in names.items()}
+    folds = results / "folds/bluemarble.parquet"
+    # resamples and their seed are those of the tiny configuration
+    where = {"dataset": "bluemarble", "model": "random-seed1", "prompt": "none", "probe": "ridge"}
+    load_script("score_probe").score(
+        results / "images/bluemarble.h5",
+        folds,
+        probe / "ridge.parquet",
+        probe / "ridge.h5",
+        ["cls"],
+        1.0,
         50,
         1,
-        {"prompts": ["none"], "poolings": ["cls", "mean"]},
-        **outputs,
+        {"target": "degrees", "cvs": ["blocked"]},
+        where,
+        scored,
     )
-    made, run = pd.read_csv(outputs["scores"]), pd.read_csv(results / "analysis/scores.csv")
+    own = results / "analysis/bluemarble/random-seed1/none/ridge"
+    pd.testing.assert_frame_equal(read_summary(scored.pop("fairness")), read_summary(own / "fairness.csv"))
+    with h5py.File(scored["samples"]) as file:
+        assert (file.attrs["model"], file.attrs["bootstrap"]) == ("random-seed1", 50)
+        assert len(file["choices"]) == len(pd.read_parquet(scored["choices"]))
+    outputs = {
+        name: tmp_path / f"{name}.csv"
+        for name in ("scores", "families", "choices", "differences", "supervisions", "text_effect", "baselines")
+    }
+    compare_models(
+        [tuple(scored.values())],
+        {"bluemarble": results / "baselines/bluemarble.parquet"},
+        models,
+        {"prompts": ["none"]},
+        "inner",
+        [],
+        1,
+        outputs,
+    )
+    made, run = read_summary(outputs["scores"]), read_summary(results / "analysis/scores.csv")
     run = run[run["model"] == "random-seed1"].reset_index(drop=True)
     pd.testing.assert_frame_equal(made, run)
     assert pd.read_csv(outputs["differences"]).empty
-    headline = {name: HEADLINE[name] for name in ("prompts", "poolings", "target")} | {"cv": "blocked"}
+    headline = {name: HEADLINE[name] for name in ("prompts", "choice", "target")} | {"cv": "blocked"}
     load_script("rank_clusters").rank(
-        outputs["families"],
+        outputs["choices"],
         {"bluemarble": results / "clusters/bluemarble.csv"},
         headline,
         [0.0],
@@ -130,18 +159,53 @@ def test_summarise_and_rank_repeat_the_run(results, tiny_run, tmp_path):
     assert ((ranking["r2"] >= 0) == (ranking["tier"] == "high")).all()
 
 
-@pytest.mark.parametrize("name", ["objectives", "layers"])
-def test_plots_of_families_are_drawn(results, paths, name):
-    load_script(f"plot_{name}").plot(results / "analysis/families.csv", HEADLINE, paths, 60)
+def test_closer_analyses_repeat_the_run_and_are_joined(results, tmp_path):
+    where = {"dataset": "bluemarble", "model": "text-places-seed1", "prompt": "none", "probe": "ridge"}
+    own = results.joinpath("analysis", *where.values())
+    names = {"transfer": "transfer.csv", "correlations": "correlations.csv", "summary": "correlation.csv"}
+    load_script("relate_clusters").relate(
+        results / "probes/bluemarble/text-places-seed1/none/ridge.h5",
+        results / "features/bluemarble/text-places-seed1/none.h5",
+        results / "images/bluemarble.h5",
+        results / "folds/bluemarble.parquet",
+        where,
+        *("degrees", ["blocked"], ["cls"], "last", [1.0, 0.4, 0.1], 50, 1),
+        {name: tmp_path / file for name, file in names.items()},
+    )
+    for file in names.values():
+        pd.testing.assert_frame_equal(read_summary(tmp_path / file), read_summary(own / file))
+    models = {"text-places-seed1": {"family": "text-places", "label": "Places", "supervision": "vision-language"}}
+    outputs = {"transfer": tmp_path / "joined.csv", "correlation": tmp_path / "empty.csv"}
+    load_script("join_analyses").join(models, {"transfer": [own / "transfer.csv"], "correlation": []}, outputs)
+    joined = read_summary(outputs["transfer"])
+    pd.testing.assert_frame_equal(joined.drop(columns=["family", "label", "supervision"]), read_summary(own / "transfer.csv"))
+    assert set(joined["label"]) == {"Places"}
+    assert read_summary(outputs["correlation"]).empty
+
+
+def test_baselines_repeat_the_run(results, tmp_path):
+    inputs = (results / "images/bluemarble.h5", results / "clusters/bluemarble.parquet")
+    folds, cvs = results / "folds/bluemarble.parquet", ["random", "blocked", "buffered"]
+    load_script("score_baselines").score(*inputs, folds, cvs, tmp_path / "b.parquet")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "b.parquet"), pd.read_parquet(results / "baselines/bluemarble.parquet")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "headline"), [("objectives", "choices", HEADLINE), ("layers", "families", LAYERS)]
+)
+def test_plots_of_layers_and_of_chosen_layers_are_drawn(results, paths, name, table, headline):
+    load_script(f"plot_{name}").plot(results / f"analysis/{table}.csv", headline, paths, 60)
     assert_drawn(paths)
 
 
 def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
-    families, ranking = results / "analysis/families.csv", results / "analysis/localizability.csv"
+    choices, ranking = results / "analysis/choices.csv", results / "analysis/localizability.csv"
     clusters, store = results / "clusters/bluemarble.parquet", results / "images/bluemarble.h5"
     calls = {
-        "plot_heatmap": (families, ranking, HEADLINE | {"cv": "blocked"}),
-        "plot_captions": (families, results / "analysis/differences.csv", HEADLINE),
+        "plot_heatmap": (choices, ranking, HEADLINE | {"cv": "blocked"}),
+        "plot_captions": (choices, results / "analysis/differences.csv", HEADLINE),
         "plot_localizability": (ranking, clusters, store, "bluemarble"),
         "plot_contact_sheet": (clusters, store),
         "plot_elbow": (results / "clusters/bluemarble.elbow.csv",),
@@ -166,8 +230,8 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
 
 
 def test_a_plot_of_rows_that_are_not_there_says_so(results, paths):
-    headline = HEADLINE | {"poolings": ["maxmin"]}
-    with pytest.raises(ValueError, match=r"random, text-places: has none of .* the poolings maxmin"):
+    headline = LAYERS | {"poolings": ["maxmin"]}
+    with pytest.raises(ValueError, match=r"random, text-places.*: has none of .* the poolings maxmin"):
         load_script("plot_layers").plot(results / "analysis/families.csv", headline, paths, 60)
 
 
@@ -183,9 +247,9 @@ def test_write_makes_three_formats_of_each_table(results, tmp_path):
         name: [tmp_path / f"{name}.{kind}" for kind in ("csv", "tex", "md")]
         for name in ("scores", "differences", "clusters")
     }
-    headline = {name: HEADLINE[name] for name in ("prompts", "poolings", "target")}
+    headline = {name: HEADLINE[name] for name in ("prompts", "target")}
     load_script("write_tables").write(
-        analysis / "families.csv", analysis / "differences.csv", analysis / "localizability.csv", headline, files
+        analysis / "choices.csv", analysis / "differences.csv", analysis / "localizability.csv", headline, files
     )
     for csv, tex, md in files.values():
         assert len(pd.read_csv(csv)) == len(md.read_text().strip().splitlines()) - 4

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from geoprobe.analysis.bootstrap import block_sums, draw_weights, interval, r2_of_sums
+from geoprobe.analysis.bootstrap import (
+    draw_weights,
+    interval,
+    resample_members,
+    resampled_r2,
+    resampled_squares,
+    unit_sums,
+)
 
 
 def blocky(blocks=12, seed=0, k=2):
@@ -18,7 +25,13 @@ def blocky(blocks=12, seed=0, k=2):
 
 
 def sampled(truth, predicted, block, weights):
-    return r2_of_sums(block_sums(truth, predicted, block, weights.shape[1]), weights)
+    """Resampled R2 of each column: the function gives the mean over columns, so each goes through it alone."""
+    columns = []
+    for column in range(truth.shape[1]):
+        own = slice(column, column + 1)
+        errors = unit_sums((truth[:, own] - predicted[:, own]) ** 2, block, weights.shape[1])
+        columns.append(resampled_r2(resampled_squares(truth[:, own], block, weights), errors[None], weights)[0])
+    return np.stack(columns, axis=1)
 
 
 def test_a_resample_draws_as_many_blocks_as_there_are():
@@ -62,6 +75,22 @@ def test_r2_of_weighted_blocks_is_that_of_rows_written_out_as_often_as_drawn():
         np.testing.assert_allclose(sample, r2_score(truth[rows], predicted[rows], multioutput="raw_values"), rtol=1e-9)
 
 
+def test_many_predictions_go_through_at_once_and_r2_is_the_mean_over_columns():
+    truth, predicted, block = blocky(k=3)
+    others = [predicted, predicted[::-1], truth * 0.5]
+    weights = draw_weights(12, 30, seed=0)
+    errors = np.stack([unit_sums((truth - other) ** 2, block, 12) for other in others])
+    samples = resampled_r2(resampled_squares(truth, block, weights), errors, weights)
+    assert samples.shape == (3, 30)
+    for other, drawn in zip(others, samples, strict=True):
+        np.testing.assert_allclose(drawn, sampled(truth, other, block, weights).mean(axis=1), rtol=1e-12)
+
+
+def test_sums_are_those_of_each_units_rows():
+    values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
+    np.testing.assert_array_equal(unit_sums(values, np.array([2, 0, 2]), 4), [[2, 20], [0, 0], [5, 50], [0, 0]])
+
+
 def test_weights_of_one_give_the_r2_itself():
     truth, predicted, block = blocky()
     np.testing.assert_allclose(
@@ -80,6 +109,31 @@ def test_a_resample_without_variance_has_no_r2():
     truth, predicted, block = np.array([[1.0], [1.0], [5.0]]), np.zeros((3, 1)), np.array([0, 0, 1])
     samples = sampled(truth, predicted, block, np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
     assert np.isnan(samples[:, 0]).tolist() == [True, True, False]
+
+
+def test_rounding_is_not_taken_for_variance():
+    # both images of the first block are at the same place, whose distance from the mean has no exact square
+    truth = np.array([[0.1], [0.1], [0.1], [0.7]])
+    samples = sampled(truth, truth + 1, np.array([0, 0, 0, 1]), np.array([[3.0, 0.0], [1.0, 1.0]]))
+    assert np.isnan(samples[:, 0]).tolist() == [True, False]
+
+
+def test_one_member_is_itself():
+    samples = np.random.default_rng(0).normal(size=(1, 50))
+    np.testing.assert_array_equal(resample_members(samples, seed=1), samples[0])
+
+
+def test_members_that_agree_are_any_of_them():
+    samples = np.tile(np.random.default_rng(0).normal(size=50), (4, 1))
+    np.testing.assert_allclose(resample_members(samples, seed=1), samples[0])
+
+
+def test_members_spread_as_their_mean_when_drawn_with_replacement():
+    values = np.array([0.0, 1.0, 5.0])
+    joined = resample_members(np.repeat(values[:, None], 40000, axis=1), seed=1)
+    assert joined.mean() == pytest.approx(values.mean(), abs=0.03)
+    assert joined.var() == pytest.approx(values.var() / 3, rel=0.03)
+    assert set(np.round(joined * 3, 9)) == {a + b + c for a in values for b in values for c in values}
 
 
 def test_an_interval_is_between_the_quantiles():

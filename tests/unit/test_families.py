@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from geoprobe.analysis.families import headline_rows, last_layer, read_summary, select
+from geoprobe.analysis.families import chosen_rows, headline_rows, read_summary, select
 
 
 def test_clusters_stay_text_and_none_stays_a_word(tmp_path):
@@ -30,15 +30,9 @@ def test_clusters_stay_text_where_all_are_numbers(tmp_path):
     assert read_summary(tmp_path / "summary.csv")["cluster"].tolist() == ["0", "1"]
 
 
-def test_the_last_layer_is_each_familys_and_each_towers_own():
-    frame = pd.DataFrame(
-        {
-            "family": ["a", "a", "a", "a", "b", "b"],
-            "tower": ["vision", "vision", "text", "text", "vision", "vision"],
-            "layer": [0, 3, 0, 11, 0, 1],
-        }
-    )
-    assert last_layer(frame).index.tolist() == [1, 3, 5]
+def test_layers_of_a_single_fold_stay_text(tmp_path):
+    pd.DataFrame({"cluster": ["0"], "layers": ["11"]}).to_csv(tmp_path / "summary.csv", index=False)
+    assert read_summary(tmp_path / "summary.csv")["layers"].tolist() == ["11"]
 
 
 def test_rows_are_selected_where_all_conditions_hold():
@@ -113,3 +107,56 @@ def test_a_tower_without_any_of_the_poolings_is_left_out_and_a_model_without_any
 def test_conditions_apply_before_the_choice():
     with pytest.raises(ValueError, match="no row has dataset other"):
         headline_rows(FRAME, ["none"], ["cls"], dataset="other")
+
+
+def choices_of(family, *rows):
+    columns = ("choice", "tower", "cluster", "prompt")
+    front = {"dataset": "d", "probe": "ridge", "family": family, "label": family.upper()}
+    return [front | dict(zip(columns, row, strict=True)) for row in rows]
+
+
+CHOSEN = pd.DataFrame(
+    [
+        *choices_of("vit", ("inner", "vision", "all", "none"), ("depth", "vision", "all", "none")),
+        *choices_of(
+            "llava",
+            *[
+                (choice, tower, cluster, prompt)
+                for prompt in ("none", "where")
+                for choice, tower, cluster in (
+                    ("inner", "vision", "all"),
+                    ("inner", "text, vision", "1"),
+                    ("depth", "vision", "all"),
+                    ("depth", "text", "all"),
+                )
+            ],
+        ),
+    ]
+)
+
+
+def test_a_choice_among_all_towers_has_one_row_a_model_whichever_tower_was_chosen():
+    chosen = chosen_rows(CHOSEN, ["where", "none"], "inner")
+    found = chosen[["family", "label", "tower", "cluster", "prompt", "origin"]].to_numpy().tolist()
+    assert found == [
+        ["vit", "VIT", "vision", "all", "none", "vit"],
+        ["llava", "LLAVA", "vision", "all", "where", "llava"],
+        ["llava", "LLAVA", "text, vision", "1", "where", "llava"],
+    ]
+
+
+def test_a_choice_by_depth_has_a_family_a_tower_where_there_are_several():
+    chosen = chosen_rows(CHOSEN, ["none"], "depth", cluster="all")
+    found = chosen[["family", "label", "origin"]].to_numpy().tolist()
+    assert found == [
+        ["vit", "VIT", "vit"],
+        ["llava/vision", "LLAVA, vision", "llava"],
+        ["llava/text", "LLAVA, text", "llava"],
+    ]
+
+
+def test_a_choice_that_is_not_there_and_a_model_without_the_prompts_are_errors():
+    with pytest.raises(ValueError, match="no row has cluster all, choice maximum"):
+        chosen_rows(CHOSEN, ["none"], "maximum", cluster="all")
+    with pytest.raises(ValueError, match=r"vit: has none of the prompts where; add one that it has to run\.prompts"):
+        chosen_rows(CHOSEN, ["where"], "inner")

@@ -47,7 +47,7 @@ def summary(cvs=CVS, controls=("none", "permuted"), layers=(3,), clusters=("all"
         for layer in layers
         for cluster in clusters
     ]  # fmt: skip
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).assign(choice="inner")
     frame["r2"] = np.linspace(-0.13, 0.62, len(frame))
     frame["low"], frame["high"] = frame["r2"] - low, frame["r2"] + 0.07
     return frame
@@ -57,7 +57,7 @@ def differences():
     names = list(LABELS)
     frame = pd.DataFrame(
         [
-            {"family": later, "baseline": earlier, "cv": cv}
+            {"family": later, "baseline": earlier, "cv": cv, "choice": "inner"}
             for number, earlier in enumerate(names)
             for later in names[number + 1 :]
             for cv in CVS
@@ -239,6 +239,19 @@ def test_objectives_are_drawn_at_their_r2_with_the_first_family_on_top(texts_of)
     assert labels[-1] == "Random weights"
 
 
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [("inner", "layer chosen in training folds"), ("depth", "at a fixed depth"), ("maximum", "best layer of the test")],
+)
+def test_the_axis_says_how_the_layer_was_chosen(choice, words):
+    labels = {name: label for name, (label, _) in LABELS.items()}
+    for figure in (
+        objectives.draw(summary(("blocked",), ("none",)).assign(choice=choice)),
+        captions.draw(differences().assign(choice=choice), labels),
+    ):
+        assert words in figure.axes[0].get_xlabel()
+
+
 def test_layers_are_drawn_as_they_are_given():
     frame = summary(("random", "blocked"), ("none",), layers=(2, 0, 1))
     figure = layers.draw(frame)
@@ -263,7 +276,7 @@ def test_of_more_pairs_than_a_page_holds_those_with_the_first_model_are_drawn():
     names = [f"model {number}" for number in range(12)]
     pairs = [(late, early) for row, late in enumerate(names) for early in names[:row]]
     frame = pd.DataFrame(pairs, columns=["family", "baseline"])
-    frame = frame.assign(cv="blocked", difference=0.1, low=0.0, high=0.2, p_holm=0.01)
+    frame = frame.assign(cv="blocked", choice="depth", difference=0.1, low=0.0, high=0.2, p_holm=0.01)
     assert len(frame) > captions.MOST
     figure = captions.draw(frame, dict(zip(names, names, strict=True)))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]

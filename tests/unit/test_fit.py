@@ -12,33 +12,52 @@ from sklearn.model_selection import KFold
 
 from geoprobe.geodesy import draw_on_sphere, to_sphere
 from geoprobe.images.store import write_store
-from geoprobe.probes.fit import fit_all, fit_cluster
-from geoprobe.probes.folds import assign_folds
+from geoprobe.probes.fit import fit_all, fit_layer
+from geoprobe.probes.folds import Split, assign_folds
 
 FOLDS, SEED = 4, 42
 NAMES = {"dataset": "earth", "model": "masked-seed1", "prompt": "none", "probe": "ridge"}
-OPTIONS = {
-    "alphas": {"low": -1, "high": 4, "count": 6},
+SHARED = {
     "targets": ["degrees", "sphere"],
     "cv": ["random", "blocked"],
     "controls": ["none", "permuted"],
+    "poolings": "all",
+    "layers": "all",
+    "device": "cpu",
+    "threads": 1,
     "seed": SEED,
+}
+OPTIONS = {
+    "kind": "ridge",
+    "alphas": {"low": -1, "high": 4, "count": 6},
+    "penalty": "leave-one-out",
+    "per_column": False,
+    "standardise": False,
+    **SHARED,
+}
+MLP = {
+    "kind": "mlp",
+    **{"hidden": 16, "learning_rate": 0.01, "alpha": 0.01, "max_iter": 30, "batch_size": 200},
+    **{"validation_fraction": 0.1, "patience": 10, "tolerance": 0.0001},
+    **SHARED,
 }
 ALPHAS = np.logspace(-1, 4, 6)
 METRICS = [
-    *("r2", "r2_latitude", "r2_longitude", "rmse_degrees", "mae_degrees", "spearman_latitude", "spearman_longitude"),
+    *("r2", "r2_latitude", "r2_longitude", "r2_haversine", "rmse_degrees", "mae_degrees"),
+    *("spearman_latitude", "spearman_longitude"),
     *("median_km", "within_1km", "within_25km", "within_200km", "within_750km", "within_2500km", "geoscore"),
+    *("proximity_error", "clipped", "wrapped"),
 ]
 CONTRACT = [
     *("dataset", "model", "prompt", "probe", "cluster", "tower", "layer", "pooling", "target", "cv", "control"),
-    *("fold", "n_train", "n_test", "alpha", "alpha_at_border", *METRICS, "reason"),
+    *("fold", "n_train", "n_test", "alpha", "alpha_at_border", "ill_conditioned", "r2_inner", *METRICS, "reason"),
 ]
 
 
 class World:
     """Files of one data set and one model, and the probe fitted on them."""
 
-    def __init__(self, folder, positions, features, clusters=None, seed=SEED):
+    def __init__(self, folder, positions, features, clusters=None, seed=SEED, countries=None):
         self.folder = folder
         self.positions = positions
         self.features = features
@@ -48,11 +67,15 @@ class World:
         self.cluster_table, self.fold_table = folder / "clusters.parquet", folder / "folds.parquet"
         self.fits, self.scores = folder / "fits.h5", folder / "scores.parquet"
         columns = {"ids": self.ids, "latitudes": positions[:, 0], "longitudes": positions[:, 1]}
-        columns |= dict.fromkeys(("geocells", "countries", "groups"), self.ids)
+        columns |= dict.fromkeys(("geocells", "groups"), self.ids)
+        columns["countries"] = countries or [("FR", "DE", "NG", "BR")[row % 4] for row in range(len(positions))]
         write_store(self.store, [b"image"] * len(positions), columns, {}, {})
         self.write_features(self.ids)
         pd.DataFrame({"id": self.ids, "cluster": self.clusters}).to_parquet(self.cluster_table)
-        assign_folds(self.ids, positions, self.ids, FOLDS, 15, seed, buffer_km=1500).to_parquet(self.fold_table)
+        options = {"count": FOLDS, "blocks": "degrees", "block_degrees": 15, "buffer_km": 1500, "seed": seed}
+        options["h3_resolution"] = 1
+        folds = assign_folds(self.ids, positions, self.ids, self.ids, columns["countries"], options)
+        folds.to_parquet(self.fold_table)
 
     def write_features(self, ids):
         with h5py.File(self.stored_features, "w") as file:
@@ -60,7 +83,7 @@ class World:
             for (tower, pooling, layer), values in self.features.items():
                 file[f"{tower}/{pooling}/{layer}"] = np.asarray(values, dtype=np.float32)
 
-    def fit(self, **options):
+    def fit(self, budget=2**30, **options):
         fit_all(
             self.store,
             self.stored_features,
@@ -70,6 +93,7 @@ class World:
             self.scores,
             NAMES,
             OPTIONS | options,
+            budget,
         )
         return pd.read_parquet(self.scores)
 
@@ -260,8 +284,8 @@ def test_a_cluster_too_small_for_its_folds_has_rows_with_a_reason_and_no_numbers
     assert (small["n_test"] + small["n_train"] == size).all()
     failed = small[(small["n_test"] < 2) | (small["n_train"] < 2)]
     assert len(failed)
-    assert (failed["reason"] == "fewer than 2 images to train or to test on").all()
-    assert failed[[*METRICS, "alpha", "alpha_at_border"]].isna().all().all()
+    assert failed["reason"].str.contains("at least 2").all()
+    assert failed[[*METRICS, "alpha", "alpha_at_border", "r2_inner"]].isna().all().all()
     assert (rows_of(table, cluster="all")["reason"] == "").all()
     with h5py.File(world.fits) as file:
         group = file["vision/cls/0/1/degrees/random/none"]
@@ -272,14 +296,34 @@ def test_a_cluster_too_small_for_its_folds_has_rows_with_a_reason_and_no_numbers
 
 
 def test_a_cluster_within_one_fold_has_nothing_to_train_on():
-    random = np.random.default_rng(0)
-    scores, fits = fit_cluster(
-        random.normal(size=(9, 4)), {"none": make_positions(9)}, np.full(9, 2), ["degrees"], ALPHAS
-    )
-    assert [(score["fold"], score["n_train"], score["n_test"]) for score in scores] == [(2, 0, 9)]
-    assert scores[0]["reason"]
-    assert "r2" not in scores[0]
-    assert np.isnan(fits["none", "degrees"]["predictions"]).all()
+    x, positions = np.random.default_rng(0).normal(size=(9, 4)), make_positions(9)
+    [[fit]] = fit_layer(lambda: [(np.arange(9), x)], [Split(np.full(9, 2), None)], [positions], OPTIONS)
+    assert (fit.folds.tolist(), fit.n_train.tolist(), fit.n_test.tolist()) == ([2], [0], [9])
+    assert fit.reasons[0]
+    assert np.isnan(fit.predictions).all()
+
+
+def test_a_cluster_in_one_country_has_a_reason_when_countries_are_left_out(tmp_path):
+    positions = make_positions()
+    countries = ["FR" if row < 20 else ("DE", "NG", "BR")[row % 3] for row in range(80)]
+    clusters = np.where(np.arange(80) < 20, 1, 0)
+    world = World(tmp_path, positions, {("vision", "cls", 0): telling(positions)}, clusters, countries=countries)
+    table = world.fit(cv=["countries"])
+    assert (rows_of(table, cluster="all")["reason"] == "").all()
+    french = rows_of(table, cluster="1")
+    assert (french["reason"] != "").all()
+    assert french[METRICS].isna().all().all()
+
+
+def test_folds_that_a_data_set_cannot_have_leave_rows_with_the_reason(tmp_path):
+    positions = make_positions()
+    features = {("vision", "cls", 0): telling(positions)}
+    table = World(tmp_path, positions, features, countries=["FR"] * 80).fit(cv=["random", "countries"])
+    assert (rows_of(table, cv="random")["reason"] == "").all()
+    impossible = rows_of(table, cv="countries")
+    assert impossible["reason"].str.contains("countr").all()
+    assert (impossible["fold"] == -1).all()
+    assert list(table) == CONTRACT
 
 
 def test_a_data_set_that_is_too_small_as_a_whole_has_reasons_for_a_table(tmp_path):
@@ -328,7 +372,103 @@ def test_a_feature_that_is_not_finite_is_refused_and_nothing_is_written(tmp_path
     features = telling(positions)
     features[5, 2] = np.nan
     world = World(tmp_path, positions, {("vision", "cls", 0): features})
-    with pytest.raises(ValueError, match="a value is not finite"):
+    with pytest.raises(
+        ValueError, match=r"/vision/cls/0 holds values that are not finite, the first for image image 5"
+    ):
         world.fit()
     assert not world.scores.exists()
     assert not world.fits.exists()
+
+
+@pytest.mark.parametrize("options", [OPTIONS, OPTIONS | {"penalty": "inner-folds"}, OPTIONS | {"standardise": True}])
+def test_layers_read_through_from_disk_give_what_layers_in_memory_give(tmp_path, monkeypatch, options):
+    monkeypatch.setattr("geoprobe.features.reading.CHUNK", 17)
+    positions = make_positions()
+    features = {("vision", "cls", 0): telling(positions), ("vision", "cls", 1): telling(positions, width=90)}
+    world = World(tmp_path, positions, features, np.arange(80) % 2)
+    order = np.random.default_rng(1).permutation(80)
+    world.features = {where: values[order] for where, values in features.items()}
+    world.write_features([f"image {row}" for row in order])
+    held = world.fit(**options)
+    read = world.fit(budget=0, **options)
+    pd.testing.assert_frame_equal(read, held, rtol=1e-6, atol=1e-9)
+
+
+def test_a_killed_job_goes_on_with_the_layer_that_it_was_at(tmp_path, monkeypatch):
+    positions = make_positions()
+    features = {("vision", "cls", layer): telling(positions, seed=layer) for layer in range(3)}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    undisturbed = World(tmp_path / "a", positions, features).fit()
+    world = World(tmp_path / "b", positions, features)
+    from geoprobe.probes import fit
+
+    whole, fitted = fit.fit_layer, []
+
+    def count_and_fail(*arguments):
+        fitted.append(1)
+        if len(fitted) == 3:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(fit, "fit_layer", count_and_fail)
+    with pytest.raises(KeyboardInterrupt):
+        world.fit()
+    assert not world.scores.exists()
+    assert len(list(world.fits.with_suffix(".parts").iterdir())) == 1
+    resumed = world.fit()
+    # the layer that was whole is not fitted again: each has two clusters, all and 0
+    assert len(fitted) == 3 + 2 * 2
+    pd.testing.assert_frame_equal(resumed, undisturbed)
+    assert not world.fits.with_suffix(".parts").exists()
+
+
+def test_a_part_of_other_options_is_not_used(tmp_path, monkeypatch):
+    positions = make_positions()
+    world = World(tmp_path, positions, {("vision", "cls", layer): telling(positions, seed=layer) for layer in (0, 1)})
+    from geoprobe.probes import fit
+
+    monkeypatch.setattr(fit, "probe_table", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        world.fit()
+    assert len(list(world.fits.with_suffix(".parts").iterdir())) == 2
+    monkeypatch.undo()
+    table = world.fit(controls=["permuted"])
+    assert set(table["control"]) == {"permuted"}
+
+
+def test_a_part_that_a_kill_left_broken_is_made_anew(tmp_path):
+    positions = make_positions()
+    world = World(tmp_path, positions, {("vision", "cls", 0): telling(positions)})
+    expected = world.fit()
+    parts = world.fits.with_suffix(".parts")
+    parts.mkdir()
+    (parts / "vision-cls-0.h5").write_bytes(b"no HDF5 file")
+    pd.testing.assert_frame_equal(world.fit(), expected)
+
+
+def test_a_probe_may_be_fitted_on_some_poolings_and_last_layers(tmp_path):
+    positions = make_positions()
+    features = {("vision", pooling, layer): telling(positions) for pooling in ("cls", "mean") for layer in (0, 1, 2)}
+    world = World(tmp_path, positions, features)
+    table = world.fit(poolings=["mean", "last"], layers="last")
+    assert {*zip(table["pooling"], table["layer"], strict=True)} == {("mean", 2)}
+    with pytest.raises(ValueError, match="have the poolings cls, mean, and the probe is to be fitted on last"):
+        world.fit(poolings=["last"])
+
+
+def test_a_network_is_fitted_and_scored_like_a_ridge(tmp_path):
+    positions = make_positions(200)
+    world = World(tmp_path, positions, {("vision", "cls", 0): telling(positions, noise=0.1)})
+    fit_all(
+        *(world.store, world.stored_features, world.cluster_table, world.fold_table, world.fits, world.scores),
+        NAMES,
+        MLP | {"max_iter": 100},
+    )
+    table = pd.read_parquet(world.scores)
+    assert list(table) == CONTRACT
+    assert table["alpha"].isna().all()
+    assert rows_of(table, target="sphere", control="none", cv="random")["r2"].min() > 0.8
+    with h5py.File(world.fits) as file:
+        assert file.attrs["kind"] == "mlp"
+        assert set(file["vision/cls/0/all/sphere/random/none"]) == {"predictions", "folds"}

@@ -10,21 +10,20 @@ THRESHOLDS, TIERS = [0.0, 0.1, 0.3], ["none", "hardly", "partly", "very"]
 
 
 def families(scores, dataset="earth", control="none"):
-    """Rows of two layers; `scores` gives, by cluster, the last layer's R2 of each family."""
+    """Chosen layers; `scores` gives, by cluster, the R2 of each family."""
     return pd.DataFrame(
         [
             {
                 "dataset": dataset,
                 "family": f"family {number}",
-                "tower": "vision",
-                "layer": layer,
+                "origin": f"family {number}",
+                "supervision": "vision-only",
                 "cluster": cluster,
                 "control": control,
-                "r2": value if layer == 3 else 0.99,
+                "r2": value,
             }
             for cluster, values in scores.items()
             for number, value in enumerate(values)
-            for layer in (0, 3)
         ]
     )
 
@@ -63,7 +62,7 @@ def test_a_threshold_belongs_to_the_tier_above_it(r2, tier):
     assert tier_of(r2, THRESHOLDS, TIERS) == tier
 
 
-def test_clusters_are_ranked_by_their_mean_over_families_at_the_last_layer():
+def test_clusters_are_ranked_by_their_mean_over_families():
     ranked = rank({"0": [-0.1, 0.1], "1": [0.2, 0.4], "2": [0.1, 0.2]})
     assert ranked["cluster"].tolist() == [1, 2, 0]
     assert ranked["rank"].tolist() == [1, 2, 3]
@@ -105,3 +104,15 @@ def test_a_cluster_that_no_probe_could_be_fitted_in_comes_last_and_is_not_called
     ranked = rank({"0": [0.05], "1": [np.nan], "2": [0.2]})
     assert ranked["cluster"].tolist() == [2, 0, 1]
     assert ranked["tier"].iloc[-1] not in TIERS[1:]
+
+
+def test_baselines_and_untrained_copies_do_not_count_unless_there_is_nothing_else():
+    frame = families({"0": [0.4, 0.2, 0.0, 0.0], "1": [0.1, 0.3, 0.9, 0.9]})
+    frame.loc[frame["family"] == "family 2", "supervision"] = "baseline"
+    frame.loc[frame["family"] == "family 3", "origin"] = "clip-untrained"
+    ranked = rank_clusters(frame, {"earth": clusters()}, THRESHOLDS, TIERS)
+    assert ranked["cluster"].tolist() == [0, 1]
+    assert ranked["r2"].tolist() == pytest.approx([0.3, 0.2])
+    assert ranked["models"].tolist() == [2, 2]
+    alone = rank_clusters(frame[frame["family"] == "family 2"], {"earth": clusters()}, THRESHOLDS, TIERS)
+    assert alone["r2"].tolist() == pytest.approx([0.9, 0.0])

@@ -13,9 +13,11 @@ from geoprobe.models.registry import (
     did_you_mean,
     expand_seeds,
     files_of,
+    is_encoder,
     loader_of,
     needs_weights,
     read_registry,
+    trained_as,
 )
 from geoprobe.models.weights import hub_id
 
@@ -33,6 +35,7 @@ GOOD = {
     "weights": "safetensors",
 }
 PUBLIC = {"model": "public", "loader": "transformers", "id": "org/name", "revision": "main"}
+HISTOGRAM = {"loader": "histogram", "id": "none", "revision": "none", "supervision": "baseline", "weights": "none"}
 
 # The models of the paper by their supervision.
 PAPER = {
@@ -142,16 +145,42 @@ def test_an_empty_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        ({"loader": "lcal"}, 'loader is "lcal"; allowed: local, transformers, timm, open_clip. Did you mean "local"?'),
+        (
+            {"loader": "lcal"},
+            'loader is "lcal"; allowed: local, transformers, timm, open_clip, histogram. Did you mean "local"?',
+        ),
         (
             {"supervision": "vision-langauge"},
-            'supervision is "vision-langauge"; allowed: vision-only, vision-language, multimodal. '
+            'supervision is "vision-langauge"; allowed: vision-only, vision-language, multimodal, baseline. '
             'Did you mean "vision-language"?',
         ),
-        ({"supervision": "xyz"}, 'supervision is "xyz"; allowed: vision-only, vision-language, multimodal.'),
+        ({"supervision": "xyz"}, 'supervision is "xyz"; allowed: vision-only, vision-language, multimodal, baseline.'),
         ({"geolocation": "true"}, 'geolocation is "true"; allowed: yes, no.'),
         ({"dtype": "bf16"}, 'dtype is "bf16"; allowed: float32, bfloat16, float16. Did you mean "bfloat16"?'),
-        ({"weights": "safetensor"}, 'weights is "safetensor"; allowed: safetensors, any. Did you mean "safetensors"?'),
+        (
+            {"weights": "safetensor"},
+            'weights is "safetensor"; allowed: safetensors, any, random, none. Did you mean "safetensors"?',
+        ),
+        (
+            {"weights": "none"},
+            "weights is none; the loader local reads some: write safetensors, any or random.",
+        ),
+        (
+            PUBLIC | {"weights": "none"},
+            "weights is none; the loader transformers reads some: write safetensors, any or random.",
+        ),
+        (
+            HISTOGRAM | {"weights": "random"},
+            'weights is "random"; the loader histogram has no files and counts in float32: write none.',
+        ),
+        (
+            HISTOGRAM | {"id": "org/name"},
+            'id is "org/name"; the loader histogram has no files and counts in float32: write none.',
+        ),
+        (
+            HISTOGRAM | {"dtype": "float16"},
+            'dtype is "float16"; the loader histogram has no files and counts in float32: write float32.',
+        ),
         ({"memory_gb": "8G"}, 'memory_gb is "8G"; give the GB that the model takes, weights and working space.'),
         ({"memory_gb": "0"}, 'memory_gb is "0"; give the GB that the model takes, weights and working space.'),
         ({"memory_gb": "inf"}, 'memory_gb is "inf"; give the GB that the model takes, weights and working space.'),
@@ -198,6 +227,9 @@ def test_a_value_that_is_not_allowed_is_named_with_its_line_and_the_fix(table, b
         PUBLIC | {"loader": "timm", "id": "ann/vit_tiny"},
         PUBLIC | {"loader": "open_clip", "id": "laion/CLIP-ViT-B-32", "weights": "any", "dtype": "bfloat16"},
         PUBLIC | {"loader": "local", "id": "/data/my models/vit", "revision": "none", "memory_gb": "0.5"},
+        PUBLIC | {"weights": "random"},
+        PUBLIC | {"loader": "local", "id": "/data/vit", "revision": "none", "weights": "random"},
+        HISTOGRAM | {"model": "public"},
     ],
 )
 def test_a_row_of_every_loader_reads(table, good):
@@ -276,8 +308,54 @@ def test_an_encoder_of_ours_needs_its_two_files_before_they_are_there():
 
 
 @pytest.mark.parametrize("loader", ALLOWED["loader"])
-def test_only_what_lies_in_a_folder_is_not_fetched(loader):
-    assert needs_weights({**GOOD, "loader": loader}) is (loader != "local")
+def test_what_lies_in_a_folder_and_what_has_no_files_is_not_fetched(loader):
+    assert needs_weights({**GOOD, "loader": loader}) is (loader not in ("local", "histogram"))
+
+
+@pytest.mark.parametrize("loader", ["transformers", "timm", "open_clip"])
+def test_what_describes_a_model_is_fetched_even_if_its_weights_are_random(loader):
+    assert needs_weights({**GOOD, "loader": loader, "weights": "random"})
+
+
+@pytest.mark.parametrize(
+    ("row", "encoder"),
+    [
+        ({"id": "results/encoders/masked-seed3"}, True),
+        ({"id": "results/encoders/masked-seed3", "weights": "random", "seed": None}, True),
+        ({"id": "results/mine-seed3", "seed": 3}, False),
+        (PUBLIC | {"weights": "random", "seed": 3}, False),
+        (PUBLIC | {"id": "encoders/masked"}, False),
+        (HISTOGRAM, False),
+    ],
+)
+def test_a_controlled_encoder_is_known_by_the_folder_that_a_rule_makes(row, encoder):
+    assert is_encoder(GOOD | row) is encoder
+
+
+@pytest.mark.parametrize(
+    ("folder", "objective"),
+    [
+        ("results/encoders/masked-seed3", "masked"),
+        ("results/encoders/text-seed-seed12", "text-seed"),
+        ("results/encoders/masked", "masked"),
+    ],
+)
+def test_the_objective_of_a_controlled_encoder_is_that_of_its_folder(folder, objective):
+    assert trained_as(GOOD | {"id": folder}) == objective
+
+
+def test_a_baseline_has_no_files():
+    assert files_of(GOOD | HISTOGRAM) == []
+    assert loader_of(GOOD | HISTOGRAM) == "geoprobe.models.loaders.histogram"
+
+
+def test_of_a_folder_with_random_weights_all_but_those_is_needed(folder):
+    row = folder("config.json", "preprocessor_config.json", "pytorch_model.bin", weights="random")
+    assert named(row) == ["config.json", "preprocessor_config.json"]
+    Path(row["id"], "pytorch_model.bin").unlink()
+    assert named(row) == ["config.json", "preprocessor_config.json"]
+    with pytest.raises(ValueError, match="there is no such folder"):
+        files_of({**row, "id": "elsewhere"})
 
 
 def test_a_folder_is_loaded_by_what_its_files_are_for_and_a_controlled_encoder_before_it_is_trained(folder):

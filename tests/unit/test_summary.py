@@ -1,4 +1,4 @@
-"""Summaries: pooled R2 with its block bootstrap, families over seeds, paired differences, Holm's correction."""
+"""Summary of a probe: pooled R2 with its bootstrap, of every layer and of the chosen ones."""
 
 import h5py
 import numpy as np
@@ -8,16 +8,17 @@ from geopy.distance import great_circle
 from sklearn.metrics import r2_score
 
 from geoprobe.analysis.bootstrap import draw_weights
-from geoprobe.analysis.families import WHERE, headline_rows
-from geoprobe.analysis.summary import compare_families, join_seeds, summarise_families, summarise_model
+from geoprobe.analysis.families import CHOICE_WHERE, WHERE
+from geoprobe.analysis.summary import NO_VARIANCE, UNKNOWN, summarise_probe
 from geoprobe.geodesy import EARTH_RADIUS_KM, draw_on_sphere, to_sphere
-from geoprobe.images.store import write_store
-from geoprobe.probes.labels import control_positions
 
-N, BLOCKS, RESAMPLES = 90, 15, 40
+N, BLOCKS, COUNTRIES, FOLDS, RESAMPLES = 90, 15, 6, 3, 40
 BASE = {"dataset": "earth", "prompt": "none", "probe": "ridge", "tower": "vision", "pooling": "cls", "cv": "blocked"}
 POSITIONS = draw_on_sphere(N, np.random.default_rng(0))
 BLOCK = np.random.default_rng(1).permutation(np.arange(N) % BLOCKS) * 7 + 3  # numbers with gaps
+COUNTRY = np.random.default_rng(2).permutation(np.arange(N) % COUNTRIES)
+FOLD = BLOCK % FOLDS
+SCORES = ["r2", "low", "high", "r2_latitude", "r2_longitude", "median_km"]
 
 
 def predict(truth, noise, seed=0):
@@ -29,36 +30,49 @@ class Run:
 
     def __init__(self, folder):
         self.folder, self.entries, self.rows = folder, [], {"all": np.arange(N)}
+        self.labels = {"none": POSITIONS}
         ids = [f"image {row}" for row in range(N)]
-        columns = {"ids": ids, "latitudes": POSITIONS[:, 0], "longitudes": POSITIONS[:, 1]}
-        columns |= dict.fromkeys(("geocells", "countries", "groups"), ids)
-        write_store(folder / "images.h5", [b"image"] * N, columns, {}, {})
-        pd.DataFrame({"id": ids, "block": BLOCK}).to_parquet(folder / "folds.parquet")
+        folds = {"id": ids, "blocked": FOLD, "random": FOLD, "countries": COUNTRY % FOLDS}
+        # the folds table is joined by id
+        pd.DataFrame({**folds, "block": BLOCK, "country": COUNTRY})[::-1].to_parquet(folder / "folds.parquet")
+        self.ids = ids
 
-    def add(self, predictions, r2=(0.5, 0.7), **where):
+    def add(self, predictions, r2=(0.5, 0.7, 0.6), inner=(0.4, 0.4, 0.4), reasons=None, border=False, **where):
         where = {**BASE, "cluster": "all", "layer": 0, "target": "degrees", "control": "none", **where}
-        self.entries.append((where, predictions, r2))
+        self.entries.append((where, predictions, r2, inner, reasons or [""] * len(r2), border))
 
-    def summarise(self):
-        scores = [
-            {**where, "fold": fold, "r2": value} for where, _, r2 in self.entries for fold, value in enumerate(r2)
+    def impossible(self, reason, **where):
+        """A cross-validation that the data set cannot have leaves one row, and no fits."""
+        where = {**BASE, "cluster": "all", "layer": 0, "target": "degrees", "control": "none", **where}
+        self.entries.append((where, None, (np.nan,), (np.nan,), [reason], pd.NA))
+
+    def summarise(self, poolings=("cls",), depth=1.0):
+        table = [
+            {**where, "model": "vit", "fold": -1 if predictions is None else fold, "alpha_at_border": border}
+            | {"r2": r2[fold], "r2_inner": inner[fold], "reason": reasons[fold]}
+            for where, predictions, r2, inner, reasons, border in self.entries
+            for fold in range(len(r2))
         ]
-        pd.DataFrame(scores).to_parquet(self.folder / "scores.parquet")
+        frame = pd.DataFrame(table)
+        frame["alpha_at_border"] = frame["alpha_at_border"].astype("boolean")
+        frame.to_parquet(self.folder / "scores.parquet")
         with h5py.File(self.folder / "fits.h5", "w") as file:
+            file.create_dataset("ids", data=np.array(self.ids, dtype=object), dtype=h5py.string_dtype())
             for name, rows in self.rows.items():
                 file[f"rows/{name}"] = rows
-            for where, predictions, _ in self.entries:
+                for control, labels in self.labels.items():
+                    file[f"labels/{name}/{control}"] = labels[rows]
+            for where, predictions, *_ in self.entries:
                 path = [where[n] for n in ("tower", "pooling", "layer", "cluster", "target", "cv", "control")]
-                file["/".join(map(str, path)) + "/predictions"] = predictions.astype(np.float32)
-        return summarise_model(
-            self.folder / "images.h5",
-            self.folder / "folds.parquet",
-            self.folder / "scores.parquet",
-            self.folder / "fits.h5",
-            seed=42,
-            resamples=RESAMPLES,
-            bootstrap_seed=5,
-        )
+                if predictions is not None:
+                    file["/".join(map(str, path)) + "/predictions"] = predictions.astype(np.float32)
+        with h5py.File(self.folder / "samples.h5", "w") as file:
+            files = [self.folder / name for name in ("folds.parquet", "scores.parquet", "fits.h5")]
+            scores, choices = summarise_probe(*files, poolings, depth, RESAMPLES, 5, file)
+            samples = {name: file[name][:] for name in ("scores", "choices")}
+            assert {data.dtype for data in samples.values()} == {np.dtype(np.float32)}
+        assert (len(samples["scores"]), len(samples["choices"])) == (len(scores), len(choices))
+        return scores, choices, samples
 
 
 @pytest.fixture
@@ -70,30 +84,35 @@ def kilometres(a, b):
     return [great_circle(tuple(p), tuple(q), radius=EARTH_RADIUS_KM).km for p, q in zip(a, b, strict=True)]
 
 
-def resampled(truth, predicted, block):
-    """R2, mean over columns, of rows written out as often as their block is drawn."""
-    numbers = sorted(set(block.tolist()))
+def resampled(truth, predicted, unit):
+    """R2, mean over columns, of rows written out as often as their unit is drawn."""
+    numbers = sorted(set(unit.tolist()))
     samples = []
     for weights in draw_weights(len(numbers), RESAMPLES, 5).astype(int):
         rows = np.concatenate(
-            [np.tile(np.flatnonzero(block == number), times) for number, times in zip(numbers, weights, strict=True)]
+            [np.tile(np.flatnonzero(unit == number), times) for number, times in zip(numbers, weights, strict=True)]
         )
         samples.append(r2_score(truth[rows], predicted[rows]))
     return np.array(samples)
 
 
+def choice_of(choices, name, **conditions):
+    for column, value in {"choice": name, **conditions}.items():
+        choices = choices[choices[column] == value]
+    [row] = choices.to_dict("records")
+    return row
+
+
 def test_r2_is_that_of_all_held_out_predictions_together(run):
     predicted = predict(POSITIONS, [20.0, 60.0])
-    run.add(predicted, r2=(0.2, 0.6, 0.1))
-    table, samples = run.summarise()
-    [row] = table.to_dict("records")
+    run.add(predicted, r2=(0.2, 0.6, 0.1), inner=(0.3, np.nan, 0.5), border=True)
+    [row] = run.summarise()[0].to_dict("records")
     axes = r2_score(POSITIONS, predicted, multioutput="raw_values")
     assert row["r2"] == pytest.approx(r2_score(POSITIONS, predicted), rel=1e-5)
     assert (row["r2_latitude"], row["r2_longitude"]) == pytest.approx(tuple(axes), rel=1e-5)
-    assert row["r2_folds"] == pytest.approx(0.3)
-    assert (row["images"], row["blocks"]) == (N, BLOCKS)
+    assert (row["r2_folds"], row["r2_inner"], row["alpha_at_border"]) == pytest.approx((0.3, 0.4, 1.0))
+    assert (row["images"], row["blocks"], row["model"], row["reason"]) == (N, BLOCKS, "vit", "")
     assert {name: row[name] for name in BASE} == BASE
-    assert list(samples) == [tuple(row[name] for name in WHERE)]
 
 
 def test_distances_are_geopys_after_clipping_and_wrapping(run):
@@ -103,15 +122,16 @@ def test_distances_are_geopys_after_clipping_and_wrapping(run):
     assert run.summarise()[0]["median_km"].iloc[0] == pytest.approx(np.median(kilometres(POSITIONS, at)), rel=1e-5)
 
 
-def test_resamples_are_those_of_writing_out_the_blocks(run):
+@pytest.mark.parametrize(("cv", "unit"), [("random", BLOCK), ("blocked", BLOCK), ("countries", COUNTRY)])
+def test_resamples_are_those_of_writing_out_the_units_that_are_held_out(run, cv, unit):
     predicted = predict(POSITIONS, [20.0, 60.0])
-    run.add(predicted)
-    table, samples = run.summarise()
-    expected = resampled(POSITIONS, predicted.astype(np.float32), BLOCK)
-    [drawn] = samples.values()
-    np.testing.assert_allclose(drawn, expected, rtol=1e-6)
-    assert table["low"].iloc[0] == pytest.approx(np.quantile(expected, 0.025))
-    assert table["high"].iloc[0] == pytest.approx(np.quantile(expected, 0.975))
+    run.add(predicted, cv=cv)
+    scores, _, samples = run.summarise()
+    expected = resampled(POSITIONS, predicted.astype(np.float32), unit)
+    np.testing.assert_allclose(samples["scores"], expected[None], rtol=1e-5, atol=1e-6)
+    assert scores["low"].iloc[0] == pytest.approx(np.quantile(expected, 0.025))
+    assert scores["high"].iloc[0] == pytest.approx(np.quantile(expected, 0.975))
+    assert scores["blocks"].iloc[0] == len(set(unit))
 
 
 def test_on_the_sphere_r2_is_of_the_vectors_and_the_axes_are_of_their_directions(run):
@@ -136,219 +156,182 @@ def test_a_cluster_is_compared_with_its_own_images_and_blocks(run):
     assert (row["images"], row["blocks"]) == (len(rows), len(set(BLOCK[rows])))
 
 
-def test_the_control_is_compared_with_the_permuted_labels(run):
-    truth = control_positions(POSITIONS, np.arange(N), "permuted", 42)
-    predicted = predict(truth, [20.0, 60.0])
+def test_the_truth_is_what_was_regressed(run):
+    run.labels["permuted"] = POSITIONS[::-1]
+    predicted = predict(POSITIONS[::-1], [20.0, 60.0])
     run.add(predicted, control="permuted")
-    assert run.summarise()[0]["r2"].iloc[0] == pytest.approx(r2_score(truth, predicted), rel=1e-5)
+    assert run.summarise()[0]["r2"].iloc[0] == pytest.approx(r2_score(POSITIONS[::-1], predicted), rel=1e-5)
 
 
 def test_images_of_folds_that_could_not_be_fitted_are_left_out(run):
     predicted = predict(POSITIONS, [20.0, 60.0])
-    predicted[10:40] = np.nan
-    run.add(predicted, r2=(0.5, np.nan))
-    [row] = run.summarise()[0].to_dict("records")
-    tested = np.isfinite(predicted[:, 0])
-    assert row["images"] == N - 30
-    assert row["r2"] == pytest.approx(r2_score(POSITIONS[tested], predicted[tested]), rel=1e-5)
-    assert row["r2_folds"] == pytest.approx(0.5)
+    predicted[FOLD == 1] = np.nan
+    run.add(predicted, r2=(0.5, np.nan, 0.3), reasons=["", "too few", ""])
+    scores, choices, samples = run.summarise()
+    tested = FOLD != 1
+    for row in (scores.iloc[0], choice_of(choices, "maximum"), choice_of(choices, "depth")):
+        assert row["images"] == tested.sum()
+        assert row["r2"] == pytest.approx(r2_score(POSITIONS[tested], predicted[tested]), rel=1e-5)
+        assert row["r2_folds"] == pytest.approx(0.4)
+        assert row["reason"] == ""
+    expected = resampled(POSITIONS[tested], predicted[tested].astype(np.float32), BLOCK[tested])
+    np.testing.assert_allclose(samples["scores"][0], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_cluster_in_which_nothing_could_be_fitted_has_no_numbers_and_stops_nothing(run):
+def test_a_cluster_in_which_nothing_could_be_fitted_has_the_reason_and_stops_nothing(run):
     run.rows["1"] = np.array([3, 4, 5])
-    run.add(np.full((3, 2), np.nan), r2=(np.nan, np.nan), cluster="1")
+    nothing = {"r2": (np.nan,) * 3, "inner": (np.nan,) * 3, "reasons": ["", "1 training image", "2 training images"]}
+    run.add(np.full((3, 2), np.nan), cluster="1", **nothing)
     run.add(predict(POSITIONS, [20.0, 60.0]))
-    table, _ = run.summarise()
-    table = table.set_index("cluster")
-    assert table.loc["1", "images"] == 0
-    assert table.loc["1", ["r2", "low", "high", "r2_latitude", "r2_longitude", "median_km"]].isna().all()
-    assert np.isfinite(table.loc["all", "r2"])
+    scores, choices, samples = run.summarise()
+    for frame, drawn in ((scores, samples["scores"]), (choices, samples["choices"])):
+        empty = (frame["cluster"] == "1").to_numpy()
+        assert (frame.loc[empty, "images"] == 0).all()
+        assert frame.loc[empty, SCORES].isna().all(axis=None)
+        assert set(frame.loc[empty, "reason"]) == {"1 training image"}
+        assert frame.loc[~empty, SCORES].notna().all(axis=None)
+        np.testing.assert_array_equal(np.isnan(drawn), np.tile(empty[:, None], RESAMPLES))
+    assert choice_of(choices, "inner", cluster="1")["layers"] == "–, –, –"
+    assert choice_of(choices, "depth", cluster="1")["layers"] == "0, 0, 0"
 
 
-def test_two_models_are_resampled_alike(run):
+def test_a_cross_validation_that_the_data_set_cannot_have_keeps_its_reason(run):
+    run.add(predict(POSITIONS, [20.0, 60.0]))
+    run.impossible("only one country", cv="countries")
+    scores, choices, _ = run.summarise()
+    assert scores["reason"].tolist() == ["", "only one country"]
+    assert (choices["reason"] == "only one country").tolist() == [False] * 3 + [True] * 3
+    row = choice_of(choices, "depth", cv="countries")
+    assert (row["tower"], row["pooling"], row["layers"], row["images"]) == ("vision", "cls", "", 0)
+
+
+def test_images_at_one_place_have_no_r2_and_the_reason_says_so(run):
+    run.labels["none"] = np.tile([10.0, 20.0], (N, 1))
+    run.add(predict(POSITIONS, 1.0), r2=(np.nan,) * 3)
+    scores, choices, _ = run.summarise()
+    assert scores["reason"].tolist() == [NO_VARIANCE]
+    assert np.isnan(scores["r2"].iloc[0])
+    assert choice_of(choices, "maximum")["reason"] == UNKNOWN["maximum"]
+    assert choice_of(choices, "inner")["reason"] == NO_VARIANCE
+
+
+def test_two_layers_are_resampled_alike(run):
     predicted = predict(POSITIONS, [20.0, 60.0])
     run.add(predicted, layer=0)
     run.add(predicted, layer=1)
-    first, second = run.summarise()[1].values()
+    first, second = run.summarise()[2]["scores"]
     np.testing.assert_array_equal(first, second)
 
 
-def test_one_seed_joined_is_itself():
-    samples = np.random.default_rng(0).normal(size=(1, 50))
-    np.testing.assert_array_equal(join_seeds(samples, seed=1), samples[0])
+def three_layers(run, inner, test, **where):
+    """Three layers of different predictions; `inner` and `test` give the table's R2 by layer and fold."""
+    predictions = [predict(POSITIONS, [10.0 * (n + 1), 30.0 * (n + 1)], seed=n) for n in range(3)]
+    for layer, predicted in enumerate(predictions):
+        run.add(predicted, r2=test[layer], inner=inner[layer], border=layer == 1, layer=layer + 4, **where)
+    return predictions
 
 
-def test_seeds_that_agree_joined_are_any_of_them():
-    samples = np.tile(np.random.default_rng(0).normal(size=50), (4, 1))
-    np.testing.assert_allclose(join_seeds(samples, seed=1), samples[0])
+def test_each_folds_images_are_predicted_by_the_layer_chosen_in_that_fold(run):
+    inner = [(0.9, 0.1, 0.2), (0.3, 0.8, 0.3), (0.2, 0.1, 0.7)]
+    test = [(0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (0.7, 0.8, 0.9)]
+    predictions = three_layers(run, inner, test)
+    _, choices, samples = run.summarise()
+    row = choice_of(choices, "inner")
+    assembled = np.choose(FOLD[:, None], predictions).astype(np.float32)
+    assert row["layers"] == "4, 5, 6"
+    assert row["r2"] == pytest.approx(r2_score(POSITIONS, assembled), rel=1e-5)
+    axes = r2_score(POSITIONS, assembled, multioutput="raw_values")
+    assert (row["r2_latitude"], row["r2_longitude"]) == pytest.approx(tuple(axes), rel=1e-5)
+    assert (row["r2_folds"], row["r2_inner"]) == pytest.approx((np.mean([0.1, 0.5, 0.9]), 0.8))
+    assert row["alpha_at_border"] == pytest.approx(1 / 3)
+    expected = resampled(POSITIONS, assembled, BLOCK)
+    np.testing.assert_allclose(samples["choices"][choices["choice"] == "inner"][0], expected, rtol=1e-5, atol=1e-6)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
 
 
-def test_joined_seeds_spread_as_the_mean_of_seeds_drawn_with_replacement():
-    values = np.array([0.0, 1.0, 5.0])
-    joined = join_seeds(np.repeat(values[:, None], 40000, axis=1), seed=1)
-    assert joined.mean() == pytest.approx(values.mean(), abs=0.03)
-    assert joined.var() == pytest.approx(values.var() / 3, rel=0.03)
-    assert set(np.round(joined * 3, 9)) == {a + b + c for a in values for b in values for c in values}
+def test_the_layer_that_only_the_test_folds_prefer_is_the_maximum_and_no_other_choice(run):
+    inner = [(0.3,) * 3, (0.5,) * 3, (-0.9,) * 3]
+    test = [(0.3,) * 3, (0.2,) * 3, (0.9,) * 3]
+    three_layers(run, inner, test)
+    scores, choices, samples = run.summarise(depth=0)
+    layers = dict(zip(choices["choice"], choices["layers"], strict=True))
+    assert layers == {"inner": "5, 5, 5", "depth": "4, 4, 4", "maximum": "6, 6, 6"}
+    # a choice that is one layer throughout is that layer
+    same = ["images", "blocks", *SCORES, "r2_folds", "r2_inner", "alpha_at_border"]
+    for choice, row in (("inner", 1), ("depth", 0), ("maximum", 2)):
+        assert choice_of(choices, choice)[SCORES[0]] == scores["r2"][row]
+        assert [choice_of(choices, choice)[name] for name in same] == scores.loc[row, same].tolist()
+        np.testing.assert_array_equal(samples["choices"][choices["choice"] == choice][0], samples["scores"][row])
 
 
-def where(layer=3, **changes):
-    return {**BASE, "cluster": "all", "layer": layer, "target": "degrees", "control": "none"} | changes
+def test_a_fold_without_an_inner_score_has_no_choice_and_its_images_are_left_out(run):
+    inner = [(0.3, np.nan, 0.1), (0.2, np.nan, 0.4), (0.1, np.nan, 0.2)]
+    predictions = three_layers(run, inner, [(0.5, 0.5, 0.5)] * 3)
+    row = choice_of(run.summarise()[1], "inner")
+    assembled = np.choose(FOLD[:, None], [predictions[0], predictions[0], predictions[1]])
+    tested = FOLD != 1
+    assert (row["layers"], row["images"]) == ("4, –, 5", tested.sum())
+    assert row["r2"] == pytest.approx(r2_score(POSITIONS[tested], assembled[tested]), rel=1e-5)
 
 
-def key_of(name, place):
-    return (name, *(place[column] for column in WHERE))
+def test_without_any_inner_score_there_is_no_inner_choice(run):
+    three_layers(run, [(np.nan,) * 3] * 3, [(0.5, 0.5, 0.5)] * 3)
+    _, choices, _ = run.summarise()
+    row = choice_of(choices, "inner")
+    assert (row["images"], row["reason"], row["tower"]) == (0, UNKNOWN["inner"], "")
+    assert choice_of(choices, "maximum")["images"] == N
 
 
-def scores_of(members, **changes):
-    """Frame and resampled R2 of models; `members` gives, by family, the samples of each of its seeds."""
-    place, rows, samples = where(**changes), [], {}
-    for family, seeds in members.items():
-        for seed, drawn in enumerate(seeds):
-            model = f"{family}-seed{seed}"
-            samples[key_of(model, place)] = np.asarray(drawn, dtype=float)
-            numbers = {"images": 90, "blocks": 15, "r2": np.mean(drawn), "r2_folds": seed, "median_km": 100.0 + seed}
-            rows.append(
-                {**place, "model": model, "family": family, "label": family.title(), "supervision": "vision-only"}
-                | numbers
-            )
-    return pd.DataFrame(rows), samples
+def test_each_control_chooses_by_its_own_scores(run):
+    run.labels["permuted"] = POSITIONS[::-1]
+    low, high = (0.1,) * 3, (0.9,) * 3
+    three_layers(run, [high, low, low], [(0.5,) * 3] * 3)
+    three_layers(run, [low, low, high], [(0.5,) * 3] * 3, control="permuted")
+    choices = run.summarise()[1]
+    assert choice_of(choices, "inner", control="none")["layers"] == "4, 4, 4"
+    assert choice_of(choices, "inner", control="permuted")["layers"] == "6, 6, 6"
 
 
-def compare_scores(scores, samples, prompts=("none",), poolings=("cls",)):
-    families, joined = summarise_families(scores, samples, seed=1)
-    return compare_families(headline_rows(families, prompts, poolings), joined)
+def test_towers_and_poolings_are_chosen_from_as_preferred(run):
+    predictions = [predict(POSITIONS, [20.0, 60.0], seed) for seed in range(4)]
+    run.add(predictions[0], inner=(0.1, 0.1, 0.1), layer=3)
+    run.add(predictions[1], inner=(0.9, 0.9, 0.9), layer=3, pooling="mean")  # not the first pooling
+    run.add(predictions[2], inner=(0.0, 0.5, 0.0), tower="text", pooling="last", layer=7)
+    run.add(predictions[3], inner=(0.0, 0.0, 0.0), tower="text", pooling="last", layer=8)
+    _, choices, _ = run.summarise(poolings=("cls", "last", "mean"))
+    row = choice_of(choices, "inner")
+    assert (row["tower"], row["pooling"]) == ("text, vision", "last, cls")
+    assert row["layers"] == "vision 3, text 7, vision 3"
+    assembled = np.where((FOLD == 1)[:, None], predictions[2], predictions[0])
+    assert row["r2"] == pytest.approx(r2_score(POSITIONS, assembled), rel=1e-5)
+    deep = choices[choices["choice"] == "depth"]
+    assert deep[["tower", "pooling", "layers"]].to_numpy().tolist() == [
+        ["vision", "cls", "3, 3, 3"],
+        ["text", "last", "8, 8, 8"],
+    ]
+    with pytest.raises(ValueError, match="vit: has the poolings cls, mean, last, none of max"):
+        run.summarise(poolings=("max",))
 
 
-def compare(members, **changes):
-    return compare_scores(*scores_of(members, **changes))
+def test_tables_and_samples_are_in_the_order_of_the_probe_table(run):
+    run.rows["1"] = np.arange(40)
+    for layer in (0, 1):
+        for cluster, rows in run.rows.items():
+            for target, truth in (("degrees", POSITIONS), ("sphere", to_sphere(POSITIONS))):
+                noise = truth.std() * (0.3 + 0.1 * layer)
+                run.add(predict(truth[rows], noise), cluster=cluster, layer=layer, target=target)
+    scores, choices, samples = run.summarise(depth=0)
+    asked = pd.DataFrame([where for where, *_ in run.entries])[WHERE]
+    pd.testing.assert_frame_equal(scores[WHERE], asked)
+    assert choices[["cluster", "target", "choice"]].drop_duplicates().shape == (12, 3)
+    assert set(CHOICE_WHERE) <= set(choices)
+    for frame, drawn in ((scores, samples["scores"]), (choices, samples["choices"])):
+        np.testing.assert_allclose(np.quantile(drawn, 0.025, axis=1), frame["low"], rtol=1e-5)
+        np.testing.assert_allclose(np.quantile(drawn, 0.975, axis=1), frame["high"], rtol=1e-5)
 
 
-def test_a_family_is_the_mean_of_its_seeds():
-    random = np.random.default_rng(0)
-    members = {"masked": random.normal(0.3, 0.1, (3, 400)), "public": random.normal(0.5, 0.1, (1, 400))}
-    table, joined = summarise_families(*scores_of(members), seed=1)
-    table = table.set_index("family")
-    assert table["seeds"].to_dict() == {"masked": 3, "public": 1}
-    assert table.loc["masked", "r2"] == pytest.approx(members["masked"].mean())
-    assert table.loc["masked", "r2_folds"] == 1.0
-    assert table.loc["masked", "median_km"] == 101.0
-    assert table.loc["masked", "label"] == "Masked"
-    np.testing.assert_array_equal(joined[key_of("public", where())], members["public"][0])
-    for family, row in table.iterrows():
-        low, high = np.quantile(joined[key_of(family, where())], [0.025, 0.975])
-        assert (row["low"], row["high"]) == pytest.approx((low, high))
-
-
-def test_seeds_that_differ_widen_the_interval():
-    noise = np.random.default_rng(0).normal(0, 0.01, 400)
-    agreeing, _ = summarise_families(*scores_of({"a": [noise, noise, noise]}), seed=1)
-    differing, _ = summarise_families(*scores_of({"a": [noise - 0.3, noise, noise + 0.3]}), seed=1)
-    width = [table["high"].iloc[0] - table["low"].iloc[0] for table in (agreeing, differing)]
-    assert width[1] > 5 * width[0]
-
-
-def test_a_model_does_not_differ_from_itself():
-    drawn = np.random.default_rng(0).normal(size=(1, 99))
-    [row] = compare({"a": drawn, "b": drawn}).to_dict("records")
-    assert (row["difference"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
-    assert row["p"] == row["p_holm"] == 1.0
-
-
-def test_a_difference_is_the_later_family_minus_the_earlier_on_the_same_resamples():
-    noise = np.random.default_rng(0).normal(0, 5, 199)  # shared by both, so it drops out
-    [row] = compare({"early": [noise], "late": [noise + 0.25]}).to_dict("records")
-    assert (row["family"], row["baseline"]) == ("late", "early")
-    assert (row["difference"], row["low"], row["high"]) == pytest.approx((0.25, 0.25, 0.25))
-    # never on the other side: 2 (0 + 1) / (199 + 1)
-    assert row["p"] == pytest.approx(0.01)
-
-
-def test_p_counts_the_resamples_on_the_other_side_of_zero_twice():
-    drawn = np.ones(199)
-    drawn[:9] = -1
-    for sign in (1, -1):
-        [row] = compare({"zero": [np.zeros(199)], "other": [sign * drawn]}).to_dict("records")
-        assert row["p"] == pytest.approx(2 * (9 + 1) / 200)
-
-
-def holm(p):
-    """Holm (1979), written out: the k-th smallest times the number not yet decided, never below an earlier one."""
-    adjusted, highest = [None] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def test_holms_correction_of_a_worked_example():
-    # p of .01, .03 and .04 becomes 3 x .01, 2 x .03 and, as it may not fall, .06
-    b, c = np.ones(199), np.full(199, 2.0)
-    c[0], c[1:3] = 0.5, -1.0
-    table = compare({"a": [np.zeros(199)], "b": [b], "c": [c]})
-    found = {(row.family, row.baseline): (row.p, row.p_holm) for row in table.itertuples()}
-    assert found["b", "a"] == pytest.approx((0.01, 0.03))
-    assert found["c", "a"] == pytest.approx((0.03, 0.06))
-    assert found["c", "b"] == pytest.approx((0.04, 0.06))
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_holms_correction_is_that_of_the_definition(seed):
-    random = np.random.default_rng(seed)
-    members = {
-        name: [random.normal(shift, 1, 199)] for name, shift in zip("abcde", random.normal(0, 1.5, 5), strict=True)
-    }
-    table = compare(members)
-    assert len(table) == 10
-    assert table["p_holm"].tolist() == pytest.approx(holm(table["p"].tolist()))
-    assert table["p"].nunique() > 3
-
-
-def test_pairs_come_in_the_order_of_the_registry():
-    random = np.random.default_rng(0)
-    table = compare({name: [random.normal(size=199)] for name in ("zebra", "ape", "newt")})
-    pairs = list(zip(table["family"], table["baseline"], strict=True))
-    assert pairs == [("ape", "zebra"), ("newt", "zebra"), ("newt", "ape")]
-
-
-def test_only_the_last_layer_of_the_whole_data_set_and_the_true_labels_is_compared():
-    zero, one = [np.zeros(99)], [np.ones(99)]
-    frames, samples = [], {}
-    for changes in ({}, {"layer": 0}, {"cluster": "1"}, {"control": "permuted"}):
-        wanted = not changes
-        frame, drawn = scores_of({"a": zero, "b": one if wanted else [np.full(99, 7.0)]}, **changes)
-        frames.append(frame)
-        samples |= drawn
-    table = compare_scores(pd.concat(frames), samples)
-    assert table["difference"].tolist() == [1.0]
-
-
-def test_each_condition_is_corrected_by_itself():
-    zero, frames, samples = [np.zeros(199)], [], {}
-    for cv in ("random", "blocked"):
-        frame, drawn = scores_of({"a": zero, "b": [np.ones(199)]}, cv=cv)
-        frames.append(frame)
-        samples |= drawn
-    table = compare_scores(pd.concat(frames), samples)
-    assert table["cv"].tolist() == ["random", "blocked"]
-    assert table["p_holm"].tolist() == pytest.approx([0.01, 0.01])
-
-
-def test_a_single_family_has_nothing_to_be_compared_with():
-    table = compare({"a": [np.zeros(9)]})
-    assert table.empty
-    assert {"family", "baseline", "difference", "low", "high", "p", "p_holm"} <= set(table)
-
-
-def test_the_towers_of_a_model_are_compared_with_other_models_and_with_each_other():
-    frames, samples = [], {}
-    for members, changes in (
-        ({"a": [np.zeros(199)], "b": [np.ones(199)]}, {}),
-        ({"b": [np.full(199, 3.0)]}, {"tower": "text", "pooling": "last", "layer": 7}),
-    ):
-        frame, drawn = scores_of(members, **changes)
-        frames.append(frame)
-        samples |= drawn
-    table = compare_scores(pd.concat(frames), samples, poolings=("cls", "last"))
-    found = {(row.family, row.baseline): row.difference for row in table.itertuples()}
-    assert found == {("b/vision", "a"): 1.0, ("b/text", "a"): 3.0, ("b/text", "b/vision"): 2.0}
+def test_folds_of_other_images_are_an_error(run):
+    run.add(predict(POSITIONS, [20.0, 60.0]))
+    run.ids = [f"other {row}" for row in range(N)]
+    with pytest.raises(ValueError, match=r"folds\.parquet: .*lacks other 0"):
+        run.summarise()

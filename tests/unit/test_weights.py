@@ -121,6 +121,26 @@ def test_what_describes_a_model_and_its_safetensors_are_fetched_and_nothing_else
     assert manifest["licence"] == "cc-by-4.0"
 
 
+@pytest.mark.parametrize("weights", [{"model.safetensors": WEIGHTS}, SHARDED, {}])
+def test_of_random_weights_no_file_is_asked_for(hub, put, run, tmp_path, weights):
+    commit = put(SIDE | OTHERS | weights)
+    manifest = run(weights="random")
+    assert names(manifest) == sorted(SIDE)
+    assert bodies(hub) == set(SIDE)
+    # not even for its size
+    resolved = {path.split("/", 5)[-1] for _, path, *_ in hub.asked if "/resolve/" in path}
+    assert resolved == set(SIDE)
+    assert manifest["bytes"] == sum(map(len, SIDE.values()))
+    folder = tmp_path / "cache" / "models--ann--vit" / "snapshots" / commit
+    assert folder_of(tmp_path / "weights" / "model.json") == folder
+    assert sorted(path.name for path in folder.iterdir()) == sorted(SIDE)
+
+
+def test_a_repository_of_another_library_is_refused_for_random_weights_too(put, run):
+    put(SIDE)
+    assert "has no open_clip_config.json" in refused(run, ValueError, loader="open_clip", weights="random")
+
+
 def test_of_sharded_weights_those_that_the_index_lists_are_fetched(hub, put, run):
     put(SIDE | OTHERS | SHARDED | {"model-00003-of-00003.safetensors": b"older " * 40})
     manifest = run()

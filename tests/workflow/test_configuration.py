@@ -28,12 +28,17 @@ def counts(output):
 @pytest.mark.parametrize(
     ("delta", "jobs"),
     [
-        ({}, {"build_images": 2, "train_encoder": 6, "extract_features": 6, "fit_probes": 6, "plot_map": 6}),
+        ({}, {"build_images": 2, "train_encoder": 6, "extract_features": 7, "fit_probes": 7, "plot_map": 7}),
         ({"run": {"models": ["random"]}}, {"train_encoder": 1, "fit_probes": 1, "plot_map": 1}),
-        ({"encoders": {"seeds": [1, 2, 3]}}, {"train_encoder": 18, "fit_probes": 18, "summarise_scores": 1}),
-        ({"run": {"datasets": ["bluemarble", "bluemarble-pretrain"]}}, {"build_images": 2, "fit_probes": 12}),
-        ({"device": "cuda"}, {"extract_features": 6}),
-        ({"analysis": {"cv": "random", "poolings": ["mean"], "target": "sphere"}}, {"fit_probes": 6}),
+        ({"encoders": {"seeds": [1, 2, 3]}}, {"train_encoder": 18, "fit_probes": 19, "compare_models": 1}),
+        (
+            {"run": {"datasets": ["bluemarble", "bluemarble-pretrain"]}},
+            {"build_images": 2, "fit_probes": 14, "score_baselines": 2},
+        ),
+        ({"device": "cuda"}, {"extract_features": 7}),
+        ({"analysis": {"cv": "random", "poolings": ["mean"], "target": "sphere"}}, {"fit_probes": 7}),
+        ({"run": {"probes": ["ridge", "mlp"]}}, {"fit_probes": 14, "score_probe": 14, "ablate_dimensions": 7}),
+        ({"run": {"models": ["clip-b32"], "untrained": [1, 2]}}, {"fetch_weights": 3, "fit_probes": 3}),
         ({"clusters": {"names": {"by": "number"}}}, {"assign_clusters": 1}),
     ],
 )
@@ -45,7 +50,7 @@ def test_a_working_configuration_plans_its_jobs(tmp_path, delta, jobs):
 def test_two_probes_plan_two_fits_a_model(tmp_path):
     ridge = yaml.safe_load((ROOT / "config/config.yaml").read_text())["probes"]["ridge"]
     delta = {"run": {"probes": ["ridge", "coarse"]}, "probes": {"coarse": ridge | {"cv": ["blocked"]}}}
-    assert counts(plan(tmp_path, delta).stdout)["fit_probes"] == 12
+    assert counts(plan(tmp_path, delta).stdout)["fit_probes"] == 14
 
 
 def test_the_controlled_experiment_plans_five_seeds(tmp_path):
@@ -71,7 +76,14 @@ TABLE = {"source": "table", "balance": {"minimum": 1, "maximum": 5, "seed": 1}, 
         ({"run": {"models": ["random", "random"]}}, "run.models is ['random', 'random']; it names something twice"),
         ({"run": {"models": []}}, "run.models is empty or too short; give at least 1."),
         ({"run": {"datasets": ["bluemable"]}}, 'run.datasets[0] names "bluemable", which is not in datasets; .* Did you mean "bluemarble"?'),
-        ({"run": {"probes": ["mlp"]}}, 'run.probes[0] names "mlp", which is not in probes; there are: ridge.'),
+        ({"run": {"probes": ["mpl"]}}, 'run.probes[0] names "mpl", which is not in probes; there are: ridge, mlp. Did you mean "mlp"?'),
+        ({"probes": {"ridge": {"kind": "lasso"}}}, 'probes.ridge.kind is "lasso"; allowed: ridge, mlp.'),
+        ({"probes": {"mlp": {"hiden": 8}}}, '"probes.mlp.hiden" is not a key; allowed: .* Did you mean "hidden"?'),
+        ({"folds": {"count": 2}}, "folds.count is 2, and probes.ridge.penalty is inner-folds, which holds a second fold out"),
+        ({"probes": {"ridge": {"device": "cuda"}}}, 'probes.ridge.device is "cuda", but device is "cpu"; set both, or neither.'),
+        ({"probes": {"ridge": {"poolings": ["maxmin"]}}}, "probes.ridge.poolings is ['maxmin'], of which features.poolings (cls, last, mean) holds none"),
+        ({"protocol": "paper", "probes": {"ridge": {"cv": ["blocked"]}}}, 'analysis.cv is "random" (by protocol: paper), which probes.ridge does not fit (blocked)'),
+        ({"analysis": {"pairs": [{"baseline": "maskd", "text": "text-places", "matched": "x"}]}}, 'analysis.pairs[0].baseline names "maskd", which is not in config/models.tsv; .* Did you mean "masked"?'),
         ({"encoders": {"architecture": {"patch_size": 5}}}, "encoders.architecture.image_size is 32, which patch_size (5) does not divide"),
         ({"encoders": {"objectives": {"text-places": {"captions": "titles"}}}}, 'encoders.objectives.text-places.captions names "titles", which is not in the caption sets of bluemarble-pretrain'),
         ({"encoders": {"objectives": {"masked": {"maskk": 0.5}}}}, '"encoders.objectives.masked.maskk" is not a key; allowed: .* Did you mean "mask"?'),
@@ -115,7 +127,7 @@ def test_every_key_is_described_in_the_schema_and_in_the_readme():
     schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
     readme = (ROOT / "config/README.md").read_text()
     keys = list(described(schema))
-    for name in (*SOURCES, "balance", "masked", "contrastive", "text"):
+    for name in (*SOURCES, "balance", "masked", "contrastive", "text", "ridge", "mlp"):
         properties = schema["$defs"][name]["properties"]
         keys += [((name, *path), part) for path, part in described({"properties": properties})]
     assert len(keys) > 60

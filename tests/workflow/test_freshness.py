@@ -23,45 +23,56 @@ pytestmark = pytest.mark.workflow
 FOLLOWS = {
     "plan_images": {"build_images"},
     "build_images": {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes"}
-    | {"summarise_scores", "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"},
+    | {"score_baselines", "score_probe", "relate_clusters", "ablate_dimensions"}
+    | {"plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"},
     "train_encoder": {"extract_features"},
-    "assign_clusters": {"fit_probes", "rank_clusters", "plot_localizability", "plot_contact_sheet", "plot_elbow"},
-    "assign_folds": {"fit_probes", "summarise_scores"},
+    "assign_clusters": {"fit_probes", "score_baselines", "rank_clusters"}
+    | {"plot_localizability", "plot_contact_sheet", "plot_elbow"},
+    "assign_folds": {"fit_probes", "score_baselines", "score_probe"}
+    | {"relate_clusters", "ablate_dimensions"},
     "extract_features": {"join_features"},
-    "join_features": {"fit_probes"},
-    "fit_probes": {"summarise_scores", "plot_map"},
-    "summarise_scores": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
+    "join_features": {"fit_probes", "relate_clusters", "ablate_dimensions"},
+    "fit_probes": {"score_probe", "relate_clusters", "ablate_dimensions", "plot_map"},
+    "score_baselines": {"compare_models"},
+    "score_probe": {"compare_models", "join_analyses"},
+    "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables"},
+    "relate_clusters": {"join_analyses"},
+    "ablate_dimensions": {"join_analyses"},
 }  # fmt: skip
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
 PLOTS = {f"plot_{name}" for name in FIGURES}
-RULES = {*FOLLOWS, *PLOTS, "write_tables"}
+RULES = {*FOLLOWS, *PLOTS, "write_tables", "join_analyses"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
-SUMMARY_READERS = {
-    "rank_clusters",
-    "plot_objectives",
-    "plot_heatmap",
-    "plot_layers",
-    "plot_captions",
-    "plot_localizability",
+CLOSER = {"relate_clusters", "ablate_dimensions"}
+SUMMARIES = {"score_probe", "compare_models"}
+SUMMARY_READERS = {"rank_clusters", "write_tables", "join_analyses", *SUMMARIES} | {
+    f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")
 }
-FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters"}
+FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters", "relate_clusters", "ablate_dimensions"}
+FOLD_READERS = {"assign_folds", "score_baselines", "fit_probes", "score_probe"} | CLOSER
+LABELS = FOLD_READERS | {"plot_map"}
 # what only other models use
-OTHER_LOADERS = ("transformers", "vision", "multimodal", "timm", "open_clip")
+OTHER_LOADERS = ("transformers", "vision", "multimodal", "timm", "open_clip", "histogram")
+RIDGE = ("ridge", "primal", "dual", "moments", "backend")
 ENGINE = ("engine", "batches", "decoding", "layout", "memory", "writing")
-STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "summarise_scores"} | {
+STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "score_baselines", "score_probe"} | {
     "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"
-}  # fmt: skip
+} | CLOSER  # fmt: skip
+
+# what shows one choice of the layers
+CHOICES_SHOWN = {"plot_objectives", "plot_heatmap", "plot_captions", "plot_localizability"}
 
 # What only other sources use.
 ELSEWHERE = [
     "archives",
     "boundaries",
     "commons",
+    "commons_photos",
     "download",
     "embedded",
     "fetch",
@@ -87,7 +98,7 @@ USERS = {
     "geoprobe.config": set(),
     "geoprobe.freshness": set(),
     "geoprobe.words": TRAIN | {"assign_clusters"},
-    "geoprobe.geodesy": IMAGES | STORE_READERS,
+    "geoprobe.geodesy": IMAGES | STORE_READERS | SUMMARIES,
     "geoprobe.images": IMAGES | STORE_READERS,
     "geoprobe.images.store": {"build_images"} | STORE_READERS,
     "geoprobe.images.formats": {"build_images"} | STORE_READERS,
@@ -97,7 +108,7 @@ USERS = {
     "geoprobe.images.duplicates": {"build_images"},
     "geoprobe.images.pack": {"build_images"},
     "geoprobe.images.checks": IMAGES,
-    "geoprobe.images.countries": IMAGES,
+    "geoprobe.images.countries": IMAGES | {"score_probe"},
     "geoprobe.images.database": IMAGES,
     "geoprobe.images.gazetteer": IMAGES,
     "geoprobe.images.geocells": IMAGES | {"assign_clusters"},
@@ -128,6 +139,7 @@ USERS = {
     "geoprobe.models.loading": EXTRACT,
     "geoprobe.models.pooling": EXTRACT,
     "geoprobe.models.towers": EXTRACT,
+    "geoprobe.models.untrained": EXTRACT,
     **{f"geoprobe.models.{name}": set() for name in ("prompts", "token_maps", "image_text")},
     "geoprobe.models.weights": EXTRACT,
     # what fetches public models
@@ -140,18 +152,31 @@ USERS = {
     "geoprobe.features": EXTRACT | FEATURE_READERS,
     "geoprobe.features.store": EXTRACT | FEATURE_READERS,
     "geoprobe.features.joining": {"join_features"},
+    "geoprobe.features.reading": {"fit_probes"},
     **{f"geoprobe.features.{name}": EXTRACT for name in ENGINE},
-    "geoprobe.probes": {"assign_folds", "fit_probes", "summarise_scores", "plot_map"},
-    "geoprobe.probes.folds": {"assign_folds"},
-    "geoprobe.probes.ridge": {"fit_probes"},
+    "geoprobe.probes": LABELS | {"compare_models"},
+    "geoprobe.probes.options": set(),
+    "geoprobe.probes.folds": FOLD_READERS,
+    "geoprobe.probes.labels": LABELS - {"assign_folds"},
+    "geoprobe.probes.metrics": LABELS - {"assign_folds"} | {"compare_models"},
+    "geoprobe.probes.baselines": {"score_baselines"},
+    **{f"geoprobe.probes.{name}": {"fit_probes", "ablate_dimensions"} for name in RIDGE},
     "geoprobe.probes.fit": {"fit_probes"},
-    "geoprobe.probes.labels": {"fit_probes", "summarise_scores", "plot_map"},
-    "geoprobe.probes.metrics": {"fit_probes", "summarise_scores", "plot_map"},
-    "geoprobe.analysis": {"summarise_scores", "write_tables"} | SUMMARY_READERS,
-    "geoprobe.analysis.families": {"summarise_scores", "write_tables"} | SUMMARY_READERS,
-    "geoprobe.analysis.bootstrap": {"summarise_scores"},
-    "geoprobe.analysis.summary": {"summarise_scores"},
+    "geoprobe.probes.mlp": {"fit_probes"},
+    "geoprobe.analysis": SUMMARY_READERS | CLOSER,
+    "geoprobe.analysis.families": SUMMARY_READERS,
+    "geoprobe.analysis.selection": CLOSER | {"score_probe", "write_tables"},
+    "geoprobe.analysis.bootstrap": SUMMARIES | CLOSER,
+    "geoprobe.analysis.summary": {"score_probe"},
+    "geoprobe.analysis.comparison": {"compare_models"},
+    "geoprobe.analysis.pairs": {"compare_models"},
+    "geoprobe.analysis.supervision": {"compare_models"},
     "geoprobe.analysis.localizability": {"rank_clusters"},
+    "geoprobe.analysis.layers": CLOSER | {"score_probe"},
+    "geoprobe.analysis.fairness": {"score_probe"},
+    "geoprobe.analysis.transfer": {"relate_clusters"},
+    "geoprobe.analysis.correlation": {"relate_clusters"},
+    "geoprobe.analysis.dimensions": {"ablate_dimensions"},
     "geoprobe.figures": PLOTS,
     "geoprobe.figures.style": PLOTS,
     "geoprobe.figures.coastlines": {"plot_map", "plot_balance"},
@@ -293,14 +318,27 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
-        ("probes: {ridge: {seed: 7}}", {"fit_probes", "summarise_scores"}),
+        ("probes: {ridge: {seed: 7}}", {"fit_probes"}),
         ("probes: {ridge: {alphas: {count: 6}}}", {"fit_probes"}),
+        ("probes: {ridge: {threads: 2}}", set()),
+        ("probes: {mlp: {hidden: 8}}", set()),
+        ("probes: {ridge: {cv: [random, blocked]}}", {"fit_probes", "score_baselines"}),
         ("folds: {buffer_km: 100}", {"assign_folds"}),
+        ("folds: {blocks: geocell}", {"assign_folds"}),
+        ("analysis: {choice: inner}", {"compare_models", "rank_clusters", *CHOICES_SHOWN}),
+        ("analysis: {depth: 0.5}", {"score_probe", *CLOSER}),
+        ("analysis: {dimensions: {random: 2}}", {"ablate_dimensions"}),
+        ("analysis: {correlation: {shares: [0.5]}}", {"relate_clusters"}),
+        ("analysis: {pairs: []}", {"compare_models"}),
+        (
+            "protocol: paper",
+            {"extract_features", "fit_probes", *CLOSER, "compare_models", "rank_clusters", "plot_map", *CHOICES_SHOWN},
+        ),
         ("clusters: {names: {words: 2}}", {"assign_clusters"}),
         ("features: {batch_size: 25}", {"extract_features"}),
         ("encoders: {training: {learning_rate: 0.002}}", {"train_encoder"}),
         ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
-        ("analysis: {bootstrap: 60}", {"summarise_scores"}),
+        ("analysis: {bootstrap: 60}", {"score_probe", *CLOSER}),
         ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters"}),
         ("figures: {dpi: 50}", PLOTS),
     ],

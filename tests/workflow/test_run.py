@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from geoprobe.analysis.families import read_summary
+
 pytestmark = pytest.mark.workflow
 
 MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
@@ -53,6 +55,43 @@ def test_stores_and_tables_speak_of_the_same_images(tiny_run):
             assert file.attrs["images_digest"] == digest
             assert set(file) == {"ids", "vision"}
             assert file["vision/cls/1"].shape == file["vision/mean/0"].shape == (len(ids), 16)
+
+
+def test_analyses_of_all_models_agree_with_each_other(tiny_run):
+    analysis = tiny_run.folder / "results/analysis"
+    models = {*MODELS, "colour-histogram"}
+    choices = read_summary(analysis / "choices.csv").set_index("family")
+    choices = choices[(choices["choice"] == "depth") & (choices["cv"] == "blocked") & (choices["control"] == "none")]
+    choices = choices[choices["target"] == "degrees"]
+    transfer = pd.read_csv(analysis / "transfer.csv", dtype={"trained_on": str, "tested_on": str})
+    assert set(transfer["model"]) == models
+    within = transfer[transfer["trained_on"] == transfer["tested_on"]]
+    assert len(within) == len(choices) > len(models)
+    for row in within.itertuples():
+        same = choices[choices["cluster"] == row.tested_on].loc[row.family]
+        assert [row.r2, row.low, row.high] == pytest.approx(same[["r2", "low", "high"]].tolist(), abs=1e-4)
+        assert row.images == same["images"]
+    dimensions = pd.read_csv(analysis / "dimensions.csv")
+    whole = dimensions[(dimensions["share"] == 1) & (dimensions["ranking"] == "random")]
+    assert set(whole["model"]) == models
+    assert whole.groupby(["model", "layer", "axis"])["r2"].agg(np.ptp).max() == 0  # all dimensions, in any order
+    fairness = pd.read_csv(analysis / "fairness.csv").query("by != 'all'")
+    assert (
+        fairness.groupby(["model", "by"])["images"].sum() == choices[choices["cluster"] == "all"]["images"].max()
+    ).all()
+    correlation = pd.read_csv(analysis / "correlation.csv")
+    pairs = pd.read_csv(analysis / "correlations.csv").groupby(["model", "share", "scaled", "axis"])["correlation"]
+    means = correlation.set_index(["model", "share", "scaled", "axis"])["correlation"]
+    pd.testing.assert_series_equal(means.sort_index(), pairs.mean(), check_names=False)
+
+
+def test_what_needs_no_features_is_scored_beside_the_probes(tiny_run):
+    baselines = pd.read_csv(tiny_run.folder / "results/analysis/baselines.csv", dtype={"cluster": str})
+    mean = baselines[(baselines["baseline"] == "training-mean") & (baselines["cluster"] == "all")]
+    assert (mean["r2"] <= 0).all()
+    assert (mean["r2"] > -0.2).all()
+    assert set(baselines["baseline"]) == {"training-mean", "cell-prior"}
+    assert set(baselines["cv"]) == {"random", "blocked", "buffered"}
 
 
 def test_every_left_out_tile_is_counted(tiny_run):
@@ -110,7 +149,7 @@ def test_the_report_is_one_file_with_every_figure(tiny_run):
 
 def test_results_go_where_directory_says_and_the_default_is_still_loaded(tiny_run, tmp_path):
     planned = tiny_run.planned("--snakefile", tiny_run.folder / "Snakefile", "--directory", tmp_path, folder=tmp_path)
-    assert {"build_images", "train_encoder", "fit_probes"} <= planned
+    assert {"build_images", "train_encoder", "fit_probes", "compare_models"} <= planned
     shutil.rmtree(tmp_path / ".snakemake", ignore_errors=True)
 
 

@@ -1,14 +1,14 @@
 """Draw R2 of every model in every cluster."""
 
-from geoprobe.analysis.families import headline_rows, last_layer, read_summary, select
+from geoprobe.analysis.families import chosen_rows, read_summary, select
 from geoprobe.figures.heatmap import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
 
 
-def plot(families, ranking, headline, paths, dpi):
-    """Read the family summary and the ranking, keep the headline's rows, draw."""
-    chosen = last_layer(headline_rows(read_summary(families), **headline, control="none"))
+def plot(choices, ranking, headline, paths, dpi):
+    """Read the chosen layers by family and the ranking, keep the headline's rows, draw."""
+    chosen = chosen_rows(read_summary(choices), **headline, control="none")
     ranked = select(read_summary(ranking), dataset=headline["dataset"])
     save_figure(draw(chosen, dict(zip(ranked["cluster"], ranked["name"], strict=True))), paths, dpi)
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     with rule_log(snakemake.log[0]):
         headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
         plot(
-            snakemake.input.families,
+            snakemake.input.choices,
             snakemake.input.ranking,
             headline,
             snakemake.output,

@@ -1,18 +1,17 @@
-"""Compare all models at their last layer."""
+"""Compare all models at their chosen layer."""
 
-from geoprobe.analysis.families import headline_rows, last_layer, read_summary
+from geoprobe.analysis.families import chosen_rows, read_summary
 from geoprobe.figures.objectives import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
 
 
-def plot(families, headline, paths, dpi):
-    """Read the family summary, keep the headline's rows, draw."""
-    chosen = last_layer(headline_rows(read_summary(families), **headline, cluster="all"))
-    save_figure(draw(chosen), paths, dpi)
+def plot(choices, headline, paths, dpi):
+    """Read the chosen layers by family, keep the headline's rows, draw."""
+    save_figure(draw(chosen_rows(read_summary(choices), **headline, cluster="all")), paths, dpi)
 
 
 if __name__ == "__main__":
     with rule_log(snakemake.log[0]):
         headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
-        plot(snakemake.input.families, headline, snakemake.output, snakemake.params.dpi)
+        plot(snakemake.input.choices, headline, snakemake.output, snakemake.params.dpi)

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from geoprobe.analysis.families import headline_rows, read_summary
+from geoprobe.analysis.families import chosen_rows, read_summary
 from geoprobe.analysis.localizability import rank_clusters
 from geoprobe.runtime import rule_log, write_table
 
 
-def rank(families, clusters, headline, thresholds, tiers, ranking):
-    """Read the family summary and the clusters of each data set, write the ranking."""
-    chosen = headline_rows(read_summary(families), **headline)
+def rank(choices, clusters, headline, thresholds, tiers, ranking):
+    """Read the chosen layers by family and the clusters of each data set, write the ranking."""
+    chosen = chosen_rows(read_summary(choices), **headline)
     summaries = {dataset: pd.read_csv(path) for dataset, path in clusters.items()}
     write_table(rank_clusters(chosen, summaries, thresholds, tiers), ranking)
 
@@ -17,7 +17,7 @@ def rank(families, clusters, headline, thresholds, tiers, ranking):
 if __name__ == "__main__":
     with rule_log(snakemake.log[0]):
         rank(
-            snakemake.input.families,
+            snakemake.input.choices,
             dict(zip(snakemake.params.datasets, snakemake.input.clusters, strict=True)),
             snakemake.params.headline,
             **snakemake.params.options,

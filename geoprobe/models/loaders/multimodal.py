@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from transformers.vision_utils import get_vision_window_index
 
 from geoprobe.models.image_text import PAPER_SIDES, Collator, describe_images, make_cost, make_preparer
@@ -14,9 +14,16 @@ from geoprobe.models.pooling import TokenMap
 from geoprobe.models.prompts import make_prompt
 from geoprobe.models.token_maps import count_prefix, map_packed, map_text, map_views
 from geoprobe.models.towers import depth_of, find_blocks, find_part
-from geoprobe.models.weights import digest_weights
+from geoprobe.models.untrained import digest_model, draw, spread
+from geoprobe.models.weights import is_random
 
 GRID = "image_grid_thw"
+
+
+def build(row, folder):
+    """The whole model as transformers initialises it, in the row's dtype."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, row["dtype"]), trust_remote_code=False)
 
 
 def load_weights(row, folder, placement=None):
@@ -25,6 +32,8 @@ def load_weights(row, folder, placement=None):
     Raises:
         ValueError: weights are missing in the folder; names them.
     """
+    if is_random(row):
+        return spread(draw(row, folder, lambda: build(row, folder)), placement)
     model, found = AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=getattr(torch, row["dtype"]),
@@ -247,6 +256,62 @@ class Forward:
         self.base(**inputs, use_cache=False, return_dict=True)
 
 
+@dataclass
+class Generator:
+    """Text from a model by its own greedy decoding.
+
+    What its checkpoint says of sampling, penalties and caches is dropped; which tokens end a text is kept.
+
+    Attributes:
+        module: the model with its language head.
+        tokenizer: of transformers.
+        accepted: names of what the model's forward takes; all else in a batch is for us.
+        pad_token: id of the token that fills a row after its end.
+    """
+
+    module: torch.nn.Module
+    tokenizer: object
+    accepted: frozenset
+    pad_token: int
+
+    def __post_init__(self):
+        ends = self.module.generation_config.eos_token_id
+        ends = self.tokenizer.eos_token_id if ends is None else ends
+        self.ends = sorted({ends} if isinstance(ends, int) else {*(ends or ())})
+        # a value that is not given to a call is taken from here
+        self.module.generation_config = self._options()
+
+    def _options(self, **options):
+        return GenerationConfig(
+            do_sample=False, num_beams=1, pad_token_id=self.pad_token, eos_token_id=self.ends or None, **options
+        )
+
+    def __call__(self, batch, steps):
+        """Token ids, shape (n, steps), of a batch on the device; a row is filled up after its end."""
+        inputs = {name: values for name, values in batch.items() if name in self.accepted}
+        made = self.module.generate(**inputs, generation_config=self._options(max_new_tokens=steps))
+        made = made[:, batch["input_ids"].shape[1] :]
+        return torch.nn.functional.pad(made, (0, steps - made.shape[1]), value=self.pad_token)
+
+    def lengths(self, tokens):
+        """Number of tokens of each row up to its end, that token included, shape (n,)."""
+        ended = torch.isin(tokens, torch.tensor(self.ends, dtype=tokens.dtype, device=tokens.device))
+        return torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, tokens.shape[1])
+
+    def decode(self, tokens):
+        """Text of each row up to its end, without special tokens and white space around it."""
+        rows = [row[:length] for row, length in zip(tokens.tolist(), self.lengths(tokens).tolist(), strict=True)]
+        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+
+
+def make_generator(model, tokenizer, pad_token):
+    """A Generator; None for a model that does not write."""
+    if not model.can_generate():
+        return None
+    accepted = frozenset(inspect.signature(type(model).forward).parameters)
+    return Generator(model, tokenizer, accepted, pad_token)
+
+
 def load(row, folder, prompt=None, protocol="sound", placement=None):
     """Load an image-text model from a folder in the hub's layout.
 
@@ -302,6 +367,7 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
             "prompt_text": prepare.text,
             "prompt_format": made,
         },
-        digest=digest_weights(folder, "transformers"),
+        digest=digest_model(row, folder, "transformers"),
         placed=placement is not None,
+        generate=make_generator(model, tokenizer, pad_token),
     )

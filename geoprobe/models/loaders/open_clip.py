@@ -14,7 +14,8 @@ from geoprobe.models.loaders.patches import patch_tower, patches_of, refuse_plac
 from geoprobe.models.loaders.timm import Transformed, timm_tower
 from geoprobe.models.loading import LoadedModel
 from geoprobe.models.towers import find_blocks
-from geoprobe.models.weights import digest_weights
+from geoprobe.models.untrained import digest_model, draw
+from geoprobe.models.weights import is_random
 
 # open_clip builds both towers; of the text tower, which sees no image, the smallest there is
 NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
@@ -50,6 +51,11 @@ def build_visual(model_cfg):
             "width); it cannot be read layer by layer"
         )
     return visual
+
+
+def build(row, folder):
+    """The vision tower of the model in a folder, as open_clip initialises it; of the row nothing is used."""
+    return build_visual(read_config(folder)[0])
 
 
 def load_visual_weights(visual, path):
@@ -100,9 +106,12 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
     """
     refuse_placement(row, placement)
     model_cfg, preprocess_cfg = read_config(folder)
-    path, *_ = weights_for(row, folder, "open_clip")
-    visual = build_visual(model_cfg)
-    load_visual_weights(visual, path)
+    if is_random(row):
+        visual = draw(row, folder, lambda: build(row, folder))
+    else:
+        path, *_ = weights_for(row, folder, "open_clip")
+        visual = build_visual(model_cfg)
+        load_visual_weights(visual, path)
     dtype = getattr(torch, row["dtype"])
     visual.to(dtype)
     # as open_clip does: the size is the tower's, whatever the file says
@@ -120,5 +129,5 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
             "class": f"{type(inner).__module__}.{type(inner).__name__}",
             "preprocessing": f"open_clip's evaluation transform, PIL: {json.dumps(settings, sort_keys=True)}",
         },
-        digest=digest_weights(folder, "open_clip"),
+        digest=digest_model(row, folder, "open_clip"),
     )

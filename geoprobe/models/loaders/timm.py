@@ -10,7 +10,8 @@ import torch
 from geoprobe.models.loaders.patches import patch_tower, refuse_placement, refuse_random_weights, weights_for
 from geoprobe.models.loading import LoadedModel
 from geoprobe.models.towers import find_blocks
-from geoprobe.models.weights import digest_weights
+from geoprobe.models.untrained import digest_model, draw
+from geoprobe.models.weights import is_random
 
 
 class Transformed:
@@ -88,6 +89,38 @@ def timm_tower(model, protocol, name=""):
     )
 
 
+def build(row, folder, pretrained=False):
+    """The model of timm that a folder's config.json describes.
+
+    Args:
+        row: of the registry; not used.
+        folder: in the layout of timm's repositories on the hub.
+        pretrained: with the weights in the folder; else with timm's own initialisation.
+
+    Raises:
+        ValueError: it is unknown to this release of timm, or the weights are another model's.
+    """
+    try:
+        # with its classifier: without, timm insists on no weights at all
+        return timm.create_model(f"local-dir:{folder}", pretrained=pretrained)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{folder}: timm {timm.__version__} cannot load it: {reason}") from error
+
+
+def load_weights(row, folder):
+    """The model in a folder with its weights, read or random as the row says, and names of those that the files lack.
+
+    Raises:
+        ValueError: see :func:`build`; or the files hold no weights that the row allows.
+    """
+    if is_random(row):
+        return draw(row, folder, lambda: build(row, folder)), set()
+    weights_for(row, folder, "timm")
+    with missing_weights() as missing:
+        return build(row, folder, pretrained=True), missing
+
+
 def load(row, folder, prompt=None, protocol="sound", placement=None):
     """Load a model of timm from a folder with its config.json and weights.
 
@@ -103,14 +136,7 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
             some of its weights.
     """
     refuse_placement(row, placement)
-    weights_for(row, folder, "timm")
-    with missing_weights() as missing:
-        try:
-            # with its classifier: without, timm insists on no weights at all
-            model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{folder}: timm {timm.__version__} cannot load it: {reason}") from error
+    model, missing = load_weights(row, folder)
     tower = timm_tower(model, protocol)
     refuse_random_weights(model, tower.path, missing, folder)
     dtype = getattr(torch, row["dtype"])
@@ -127,5 +153,5 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
             "class": f"{type(model).__module__}.{type(model).__name__}",
             "preprocessing": f"timm's evaluation transform, PIL: {' '.join(str(transform).split())}",
         },
-        digest=digest_weights(folder, "timm"),
+        digest=digest_model(row, folder, "timm"),
     )

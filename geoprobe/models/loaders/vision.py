@@ -7,13 +7,15 @@ import math
 
 import torch
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor
+from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
 from transformers.image_processing_backends import PilBackend
+from transformers.models.vit_mae.modeling_vit_mae import ViTMAEEmbeddings
 
 from geoprobe.models.loaders.patches import patch_tower, patches_of, refuse_random_weights, weights_for
 from geoprobe.models.loading import LoadedModel
 from geoprobe.models.towers import depth_of, find_blocks, find_part
-from geoprobe.models.weights import digest_weights
+from geoprobe.models.untrained import digest_model, draw, spread
+from geoprobe.models.weights import is_random
 
 # What classes call the parameters that go before the patches.
 CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
@@ -68,6 +70,66 @@ def load_image_processor(folder):
     return processor, f"{type(processor).__name__}, {backend}: {json.dumps(settings, sort_keys=True, default=str)}"
 
 
+def read_config(folder, protocol="sound"):
+    """The configuration in a folder, for a model of which the blocks alone are read.
+
+    Args:
+        folder: of the model.
+        protocol: sound; or paper, under which a masked autoencoder masks as in training.
+
+    Returns:
+        The configuration, and that part of it which is the vision tower's.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    vision = getattr(config, "vision_config", None) or config
+    for switch in HEADS:
+        setattr(vision, switch, False)
+    if hasattr(vision, "mask_ratio") and protocol != "paper":
+        vision.mask_ratio = 0.0
+    return config, vision
+
+
+def bare_class(config, folder):
+    """Class of the bare model of a configuration, and keywords that leave out what comes after its blocks.
+
+    Raises:
+        ValueError: transformers has no bare model for it.
+    """
+    if type(config) not in MODEL_MAPPING:
+        raise ValueError(f"{folder}: transformers has no bare model for a {type(config).__name__}")
+    kind = MODEL_MAPPING[type(config)]
+    # what is pooled after the blocks is not read; many checkpoints lack its weights
+    pools = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+    return kind, {"add_pooling_layer": False} if pools else {}
+
+
+def fix_positions(model):
+    """Give a masked autoencoder that was built without a checkpoint the sines that its positions are.
+
+    transformers 5 means to, but then takes the patch embedding, which it initialises first, for one with weights of a
+    checkpoint, and leaves the positions, which are never trained, at zero.
+    """
+    for part in model.modules():
+        if isinstance(part, ViTMAEEmbeddings) and not part.position_embeddings.any():
+            part.patch_embeddings.projection._is_hf_initialized = False
+            part.initialize_weights()
+            part.patch_embeddings.projection._is_hf_initialized = True
+
+
+def build(row, folder, protocol="sound"):
+    """The bare model of the configuration in a folder as transformers initialises it, in the row's dtype.
+
+    Raises:
+        ValueError: transformers has no bare model for it.
+    """
+    config, _ = read_config(folder, protocol)
+    _, extra = bare_class(config, folder)
+    model = AutoModel.from_config(config, dtype=getattr(torch, row["dtype"]), trust_remote_code=False, **extra)
+    if not next(model.parameters()).is_meta:
+        fix_positions(model)
+    return model
+
+
 def load_weights(config, row, folder, placement=None):
     """The bare model of a configuration, with the weights in a folder.
 
@@ -77,12 +139,8 @@ def load_weights(config, row, folder, placement=None):
     Raises:
         ValueError: transformers has no bare model for it, or the files hold no weights that the row allows.
     """
-    if type(config) not in MODEL_MAPPING:
-        raise ValueError(f"{folder}: transformers has no bare model for a {type(config).__name__}")
+    kind, extra = bare_class(config, folder)
     weights_for(row, folder, "transformers")
-    kind = MODEL_MAPPING[type(config)]
-    # what is pooled after the blocks is not read; many checkpoints lack its weights
-    extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
     model, report = kind.from_pretrained(
         folder,
         config=config,
@@ -174,14 +232,12 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
     Raises:
         ValueError: the model takes no images, is no stack of blocks, or the files lack some of its weights.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    vision = getattr(config, "vision_config", None) or config
-    for switch in HEADS:
-        setattr(vision, switch, False)
+    config, vision = read_config(folder, protocol)
     masks = hasattr(vision, "mask_ratio") and protocol == "paper"
-    if hasattr(vision, "mask_ratio") and not masks:
-        vision.mask_ratio = 0.0
-    model, missing = load_weights(config, row, folder, placement)
+    if is_random(row):
+        model, missing = spread(draw(row, folder, lambda: build(row, folder, protocol)), placement), set()
+    else:
+        model, missing = load_weights(config, row, folder, placement)
     name, part = find_part(model, vision)
     names = [key for key in inspect.signature(part.forward).parameters if key != "kwargs"]
     if "pixel_values" not in names:
@@ -213,6 +269,6 @@ def load(row, folder, prompt=None, protocol="sound", placement=None):
         forward=make_forward(part, names, getattr(torch, row["dtype"]), every),
         towers={"vision": tower},
         attributes={"class": f"{type(part).__module__}.{type(part).__name__}", "preprocessing": preprocessing},
-        digest=digest_weights(folder, "transformers"),
+        digest=digest_model(row, folder, "transformers"),
         placed=bool(placement),
     )

@@ -1,0 +1,239 @@
+"""Compare models: the summaries of all probes joined, seeds into families, families into paired differences."""
+
+import itertools
+from contextlib import ExitStack
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from geoprobe.analysis.bootstrap import interval, resample_members, two_sided_p
+from geoprobe.analysis.families import CHOICE_WHERE, WHERE, chosen_rows
+from geoprobe.analysis.pairs import compare_pairs
+from geoprobe.analysis.supervision import compare_supervisions
+from geoprobe.probes.metrics import METRICS
+from geoprobe.runtime import replacing, write_table
+
+KEYS = ("family", "label", "supervision")
+MEANS = ["r2", "r2_folds", "median_km", "r2_inner", "alpha_at_border"]
+NUMBERS = ["seeds", "images", "blocks", "r2", "low", "high", *MEANS[1:], "reason"]
+WORDS = ["tower", "pooling", "layers"]
+CONDITIONS = ["dataset", "probe", "target", "cv"]
+DIFFERENCES = [*CONDITIONS, "choice", "family", "baseline", "difference", "low", "high", "p", "p_holm"]
+# Joined once a tower under "depth"; the other choices are made among all towers, so their tower is a result.
+OWN_TOWER = "own_tower"
+
+
+def own_tower(frame):
+    """What tells rows of one choice apart beside CHOICE_WHERE: the tower under "depth", else nothing."""
+    return frame["tower"].where(frame["choice"] == "depth", "")
+
+
+class Samples:
+    """Resampled R2 of the chosen layers of all models; only the rows that are asked for are read.
+
+    Args:
+        choice: the choice that is compared; rows of others are not kept track of.
+        seed: of the draw of seeds.
+    """
+
+    def __init__(self, choice, seed):
+        self.choice, self.seed, self.places = choice, seed, {}
+
+    def add(self, family, frame, path):
+        """Note where the rows of one member of a family lie: frame of its choices, and the file of its samples."""
+        kept = frame[(frame["choice"] == self.choice) & (frame["control"] == "none")]
+        keys = kept[CHOICE_WHERE].assign(tower=own_tower(kept)).itertuples(name=None)
+        for row, *key in keys:
+            self.places.setdefault((family, *key), []).append((path, row))
+
+    def of(self, row):
+        """Resampled R2 of a row of :func:`geoprobe.analysis.families.chosen_rows`, seeds joined; (resamples,)."""
+        tower = row["tower"] if row["choice"] == "depth" else ""
+        members = []
+        for path, index in self.places[(row["origin"], *(row[name] for name in CHOICE_WHERE), tower)]:
+            with h5py.File(path, "r") as file:
+                members.append(file["choices"][index].astype(np.float64))
+        return resample_members(members, self.seed)
+
+
+def join_members(frames, paths, name, keys, seed):
+    """Mean over the seeds of one family, with intervals over units and seeds together.
+
+    Args:
+        frames: of each seed, rows of :func:`geoprobe.analysis.summary.summarise_probe`.
+        paths: file of samples of each seed.
+        name: data set in it, scores or choices.
+        keys: columns that name a row.
+        seed: of the draw of seeds.
+
+    Returns:
+        A frame of keys, the words of a choice (those of the seeds in turn where they differ), and NUMBERS. With one
+        seed low and high are its own.
+    """
+    words = [word for word in WORDS if word in frames[0] and word not in keys]
+    if len(frames) == 1:
+        return frames[0].assign(seeds=1)[[*keys, *words, *NUMBERS]]
+    both = pd.concat(
+        [frame.assign(member=member, row=range(len(frame))) for member, frame in enumerate(frames)], ignore_index=True
+    )
+    grouped = both.groupby(keys, sort=False)
+    joined = grouped.agg(
+        seeds=("row", "size"),
+        images=("images", "first"),
+        blocks=("blocks", "first"),
+        **{name: (name, "mean") for name in MEANS},
+        **{word: (word, _join_words if word == "layers" else _join_names) for word in words},
+        reason=("reason", lambda texts: next(filter(None, texts), "")),
+    ).reset_index()
+    joined["reason"] = joined["reason"].where(joined["r2"].isna(), "")
+    limits = []
+    with ExitStack() as opened:
+        drawn = [opened.enter_context(h5py.File(path, "r"))[name] for path in paths]
+        for _, part in grouped[["member", "row"]]:
+            members = [drawn[member][row].astype(np.float64) for member, row in part.itertuples(index=False)]
+            limits.append(interval(resample_members(members, seed)))
+    joined["low"], joined["high"] = np.array(limits).T
+    return joined[[*keys, *words, *NUMBERS]]
+
+
+def _join_names(texts):
+    return ", ".join(sorted({name for text in texts for name in text.split(", ") if name}))
+
+
+def _join_words(texts):
+    return texts.iloc[0] if len(set(texts)) == 1 else "; ".join(texts)
+
+
+def add_selectivity(choices):
+    """R2 minus R2 on labels that cells have swapped (Hewitt and Liang 2019), where that control was fitted.
+
+    Args:
+        choices: rows of one family with OWN_TOWER.
+
+    Returns:
+        The frame with the column `selectivity`, not a number in rows of a control.
+    """
+    keys = [*(name for name in CHOICE_WHERE if name != "control"), OWN_TOWER]
+    control = choices[choices["control"] == "permuted_cells"].set_index(keys)["r2"]
+    against = control.reindex(pd.MultiIndex.from_frame(choices[keys])).to_numpy()
+    return choices.assign(selectivity=(choices["r2"] - against).where(choices["control"] == "none"))
+
+
+def holm(p):
+    """P values corrected for their number (Holm 1979), shape (m,); nan is no comparison and stays nan."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]
+    corrected = np.full(len(p), np.nan)
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return corrected
+
+
+def compare_families(chosen, samples_of):
+    """Paired differences in R2 between families, on the whole data set and the true labels.
+
+    Args:
+        chosen: rows of :func:`geoprobe.analysis.families.chosen_rows`.
+        samples_of: a function of a row that gives its resampled R2, shape (resamples,); pairs share their resamples.
+
+    Returns:
+        A frame of DIFFERENCES: family minus baseline, the later row of the registry minus the earlier one; p
+        (:func:`geoprobe.analysis.bootstrap.two_sided_p`) and p_holm
+        (corrected for the pairs of one row of conditions, Holm 1979). Where one of the two has no R2 there are no
+        numbers, and the pair does not count.
+    """
+    chosen = chosen[(chosen["cluster"] == "all") & (chosen["control"] == "none")]
+    rows = []
+    for condition, part in chosen.groupby(CONDITIONS, sort=False):
+        members = [(row, samples_of(row)) for row in part.to_dict("records")]
+        pairs = []
+        for (second, before), (first, after) in itertools.combinations(members, 2):
+            difference = after - before
+            difference = difference[np.isfinite(difference)]
+            low, high = interval(difference)
+            value = first["r2"] - second["r2"]
+            p = two_sided_p(value, difference)
+            names = (first["choice"], first["family"], second["family"])
+            pairs.append((*condition, *names, value, low, high, p))
+        corrected = holm([pair[-1] for pair in pairs])
+        pairs = [(*pair, value) for pair, value in zip(pairs, corrected, strict=True)]
+        place = {row["family"]: index for index, (row, _) in enumerate(members)}
+        rows += sorted(pairs, key=lambda pair: (place[pair[5]], place[pair[6]]))
+    return pd.DataFrame(rows, columns=DIFFERENCES)
+
+
+def join_baselines(tables):
+    """Mean over folds of the baselines' metrics.
+
+    Args:
+        tables: data set to its Parquet table of :func:`geoprobe.probes.baselines.score_baselines`.
+
+    Returns:
+        A frame of dataset, baseline, cluster, cv, folds (with scores), n_test (images), METRICS.
+    """
+    keys = ["dataset", "baseline", "cluster", "cv"]
+    both = pd.concat([pd.read_parquet(path).assign(dataset=dataset) for dataset, path in tables.items()])
+    grouped = both.groupby(keys, sort=False)
+    return grouped.agg(
+        folds=("r2", "count"), n_test=("n_test", "sum"), **{name: (name, "mean") for name in METRICS}
+    ).reset_index()
+
+
+def compare_models(probes, baselines, models, shown, choice, pairs, seed, paths):
+    """Join the summaries of all probes and write what is compared.
+
+    Args:
+        probes: triples of the score table, the choice table (Parquet) and the samples (HDF5) of each probe of each
+            model, of :func:`geoprobe.analysis.summary.summarise_probe`, in the order of the registry.
+        baselines: data set to its table of baselines.
+        models: registry rows by model: family, label, supervision, geolocation.
+        shown: prompts, the preferred first.
+        choice: inner, depth or maximum: what is compared.
+        pairs: see :func:`geoprobe.analysis.pairs.compare_pairs`.
+        seed: of the draws of seeds and of pairs.
+        paths: scores, families, choices, differences, supervisions, text_effect and baselines to CSV files to write.
+            The layers of all models are written family by family, as they do not fit into memory together.
+    """
+    groups, samples, joined = {}, Samples(choice, seed), []
+    for scores, chosen, drawn in probes:
+        frame = pd.read_parquet(chosen)
+        job = frame.iloc[0]
+        row = models[job["model"]]
+        samples.add(row["family"], frame, drawn)
+        key = (row["family"], job["dataset"], job["prompt"], job["probe"])
+        groups.setdefault(key, []).append((row, scores, frame, drawn))
+    with replacing(paths["scores"]) as all_scores, replacing(paths["families"]) as all_families:
+        for number, members in enumerate(groups.values()):
+            rows, tables, choices, files = zip(*members, strict=True)
+            frames = [pd.read_parquet(table) for table in tables]
+            families = join_members(frames, files, "scores", WHERE, seed)
+            named = [_name(frame, row, frame["model"].iloc[0]) for frame, row in zip(frames, rows, strict=True)]
+            _append(pd.concat(named), all_scores, number)
+            _append(_name(families, rows[0]), all_families, number)
+            choices = [frame.assign(**{OWN_TOWER: own_tower(frame)}) for frame in choices]
+            of_choices = join_members(choices, files, "choices", [*CHOICE_WHERE, OWN_TOWER], seed)
+            joined.append(_name(add_selectivity(of_choices).drop(columns=OWN_TOWER), rows[0]))
+            print(f"{rows[0]['family']}: {len(families)} layers and {len(of_choices)} choices of {len(rows)} seeds")
+    joined = pd.concat(joined, ignore_index=True)
+    write_table(joined, paths["choices"])
+    compared = chosen_rows(joined, shown["prompts"], choice, control="none")
+    write_table(compare_families(compared, samples.of), paths["differences"])
+    geolocated = {row["family"] for row in models.values() if row["geolocation"] == "yes"}
+    write_table(compare_supervisions(compared, samples.of, geolocated, seed), paths["supervisions"])
+    write_table(compare_pairs(compared, samples.of, pairs, seed), paths["text_effect"])
+    write_table(join_baselines(baselines), paths["baselines"])
+
+
+def _name(frame, row, *model):
+    """The frame with the registry's words in front."""
+    front = {"model": model[0]} if model else {}
+    front |= {name: row[name] for name in KEYS}
+    rest = frame.drop(columns="model", errors="ignore")
+    return pd.concat([pd.DataFrame(front, index=rest.index), rest], axis=1)
+
+
+def _append(frame, path, number):
+    """Add rows to a CSV file, with the columns' names before the first."""
+    frame.to_csv(Path(path), mode="a", header=number == 0, index=False)

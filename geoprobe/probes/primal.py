@@ -1,0 +1,233 @@
+"""Ridge regressions from sums over rows, by decompositions of x'x, and the errors that choose a penalty."""
+
+import numpy as np
+from scipy.linalg import eigvalsh_tridiagonal
+from scipy.linalg.lapack import dormqr, dptsv, dsytrd
+
+from geoprobe.probes.backend import side_by_side
+from geoprobe.probes.moments import gather_moments, read_chunks
+
+BLOCK = 1024  # rows whose projections are held at once: small enough for the cache, large enough for the product
+SMALL = 256  # columns below which eigendecompositions are done in one stack, and not side by side
+EPSILON = np.finfo(np.float64).eps
+
+
+def list_sets(splits, trainings):
+    """Row sets to be summed over, and every training set as a sum of them.
+
+    A training set is all other folds less those of their rows that are near a fold left out; there are no
+    more sets than folds, training sets with near rows and one Gram matrix each. Splits with the same folds share.
+
+    Returns:
+        sets, shape (s, n), boolean; weights, shape (training sets, s).
+    """
+    sets, known, entries = [], {}, []
+
+    def number_of(members):
+        key = np.packbits(members).tobytes()
+        if key not in known:
+            known[key] = len(sets)
+            sets.append(members)
+        return known[key]
+
+    for number, left_out in trainings:
+        split = splits[number]
+        row = [(number_of(split.tested(fold)), 1.0) for fold in split.numbers if fold not in left_out]
+        if split.near is not None:
+            near = np.isin(split.folds, [fold for fold in split.numbers if fold not in left_out])
+            near &= np.logical_or.reduce([split.excluded(fold) for fold in left_out])
+            if near.any():
+                row.append((number_of(near), -1.0))
+        entries.append(row)
+    weights = np.zeros((len(trainings), len(sets)))
+    for position, row in enumerate(entries):
+        for column, sign in row:
+            weights[position, column] += sign
+    return np.array(sets), weights
+
+
+def centre(sums, squares=None):
+    """Centred sums of a stack of row sets of at least 2 rows, of features that are standardised if `squares` are given.
+
+    Args:
+        sums: Moments of s sets.
+        squares: sums of squares that were added up or taken away, shape (s, d); the size of the rounding errors.
+
+    Returns:
+        gram (s, d, d), of which only the lower triangles count, cross products with the targets (s, d, k), means of
+        features (s, d) and targets (s, k), and the features' scale (s, d): their standard deviation if they
+        are standardised, 1 for constant ones; else None.
+    """
+    (s, d), counts = sums.x.shape, sums.counts[:, None]
+    mean, target = sums.x / counts, sums.y / counts
+    gram = sums.xx - sums.x[:, :, None] * mean[:, None, :]
+    cross = sums.xy - sums.x[:, :, None] * target[:, None, :]
+    scale = None
+    if squares is not None:
+        variance = gram.reshape(s, -1)[:, :: d + 1] / counts
+        # what rounding of the sums cannot tell from constant
+        constant = variance <= 1e-12 * squares / counts
+        scale = (variance * ~constant + 1.0 * constant) ** 0.5
+        gram = gram / (scale[:, :, None] * scale[:, None, :])
+        cross = cross / scale[:, :, None]
+    return gram, cross, mean, target, scale
+
+
+def solve_by_eigenvectors(gram, cross, alphas, backend):
+    """Solutions for every penalty, shape (s, d, a * k), with eigenvalues (s, d) and eigenvectors (s, d, d)."""
+    values, vectors = backend.eigh(gram)
+    values = values.clip(min=0)
+    projected = vectors.swapaxes(1, 2) @ cross
+    shrunk = projected[:, :, None, :] / (values[:, :, None] + alphas)[:, :, :, None]
+    return vectors @ shrunk.reshape(*values.shape, -1), values, vectors
+
+
+def solve_by_tridiagonal(gram, cross, alphas):
+    """Solutions for every penalty, shape (d, a * k), and the largest eigenvalue, of one set; None if rounding forbids.
+
+    Householder's reduction Q T Q' is the first third of an eigendecomposition, and a penalty added to the
+    tridiagonal T is solved in a number of steps that is proportional to d (as Eldén 1977, who reduces x itself).
+    """
+    d, k = cross.shape
+    reduced, diagonal, beside, tau, _ = dsytrd(np.array(gram, order="F"), lower=1, lwork=32 * d, overwrite_a=1)
+    reflectors = np.asfortranarray(reduced[1:, :-1])
+    turned = np.array(cross, order="F")
+    turned[1:] = dormqr("L", "T", reflectors, tau, turned[1:], lwork=64 * k)[0]
+    solved = np.empty((d, len(alphas) * k), order="F")
+    for position, alpha in enumerate(alphas):
+        *_, columns, failed = dptsv(diagonal + alpha, beside, turned)
+        if failed:  # the penalty is below the rounding of the largest eigenvalue
+            return None
+        solved[:, position * k : (position + 1) * k] = columns
+    solved[1:] = dormqr("L", "N", reflectors, tau, solved[1:], lwork=64 * solved.shape[1])[0]
+    largest = eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(d - 1, d - 1), check_finite=False)
+    return solved, max(largest[0], 0.0)
+
+
+def solve_all(sums, weights, alphas, standardise, backend, keep):
+    """Ridge regressions for every penalty of training sets that are sums of sets.
+
+    Args:
+        sums: Moments of s sets.
+        weights: shape (t, s), how often each set is in a training set.
+        alphas, standardise: as of :func:`geoprobe.probes.ridge.fit_folds`.
+        backend: where the sums are.
+        keep: whether eigenvectors are needed.
+
+    Returns:
+        coefficients (t, d, a * k) and intercepts (t, a * k) about the shift of the moments, largest eigenvalues of the
+        centred x'x (t,), and if `keep` a list, for each training set, of directions (d, d) that turn centred
+        features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty and mean features (d,).
+    """
+    t, d = len(weights), sums.x.shape[1]
+    k, penalties = sums.y.shape[1], backend.asarray(alphas)
+    coefficients = backend.zeros((t, d, len(alphas) * k))
+    intercepts, largest = backend.zeros((t, len(alphas) * k)), backend.zeros((t,))
+    on_cpu = isinstance(penalties, np.ndarray)
+    squares = sums.xx.reshape(len(sums.xx), d * d)[:, :: d + 1]
+    step = max(1, 4 * SMALL**2 // d**2)
+
+    def solve_some(first):
+        some = slice(first, first + step)
+        sizes = backend.asarray(abs(weights[some])) @ squares if standardise else None
+        gram, cross, mean, target, scale = centre(sums.combined(backend.asarray(weights[some])), sizes)
+        kept = []
+        if on_cpu and not keep and d > 1:
+            for number in range(len(gram)):
+                solution = solve_by_tridiagonal(gram[number], cross[number], penalties)
+                if solution is None:
+                    one = slice(number, number + 1)
+                    solved, values, _ = solve_by_eigenvectors(gram[one], cross[one], penalties, backend)
+                    solution = solved[0], values[0, -1]
+                coefficients[first + number], largest[first + number] = solution
+        else:
+            coefficients[some], values, vectors = solve_by_eigenvectors(gram, cross, penalties, backend)
+            largest[some] = values[:, -1]
+            if keep:
+                directions = vectors if scale is None else vectors / scale[:, :, None]
+                kept = list(zip(directions, 1 / (values[:, :, None] + penalties), mean, strict=True))
+        if scale is not None:
+            coefficients[some] /= scale[:, :, None]
+        constants = (mean[:, None, :] @ coefficients[some]).reshape(len(mean), -1, k)
+        intercepts[some] = (target[:, None, :] - constants).reshape(len(mean), -1)
+        return kept
+
+    firsts = range(0, t, step)
+    parts = side_by_side(solve_some, firsts) if d >= SMALL and on_cpu else map(solve_some, firsts)
+    return coefficients, intercepts, largest, [one for kept in parts for one in kept]
+
+
+def leave_one_out(chunks, targets, works, fits, shift, backend):
+    """Sums of squared leave-one-out residuals, by split: shape (F, a * k).
+
+    The residual of a row left out is r / (1 - h), where r is the residual of the fit of all rows and h the
+    row's leverage, with 1 / n for the intercept (Golub, Heath and Wahba 1979).
+    """
+    coefficients, intercepts, _, kept = fits
+    n, k = targets.shape
+    errors = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
+    trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
+    offset = backend.asarray(shift)
+    for rows, features in read_chunks(chunks, n):
+        for first in range(0, len(rows), BLOCK):
+            block = rows[first : first + BLOCK]
+            x = backend.shifted(features, slice(first, first + BLOCK), offset)
+            y = backend.asarray(targets[block])
+            for work, error, masks in zip(works, errors, trained, strict=True):
+                for position, number in work.outer.items():
+                    inside = np.flatnonzero(masks[position][block])
+                    if not len(inside):
+                        continue
+                    directions, inverse, mean = kept[number]
+                    own = x[inside]
+                    residual = own @ coefficients[number] + intercepts[number]
+                    residual = residual.reshape(len(inside), -1, k) - y[inside][:, None, :]
+                    own -= mean
+                    projected = own @ directions
+                    projected *= projected
+                    rest = 1 - 1 / work.n_train[position] - projected @ inverse
+                    # of two equal rows and the like nothing is left but rounding
+                    residual /= rest.clip(min=EPSILON)[:, :, None]
+                    residual *= residual
+                    error[position] += residual.sum(0).reshape(-1)
+    return [backend.to_numpy(error) for error in errors]
+
+
+def inner_tests(chunks, targets, works, fits, shift, backend):
+    """Sums of squared errors on the inner folds, by split: shape (F, a * k)."""
+    coefficients, intercepts = fits[:2]
+    n, k = targets.shape
+    errors = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
+    offset = backend.asarray(shift)
+    usable = [{fold: ~work.split.excluded(fold) for fold in work.folds} for work in works]
+    for rows, features in read_chunks(chunks, n):
+        for work, error, masks in zip(works, errors, usable, strict=True):
+            for fold in sorted({other for _, other, _ in work.inner}):
+                index = np.flatnonzero(work.split.folds[rows] == fold)
+                if not len(index):
+                    continue
+                tests = [(position, number) for position, other, number in work.inner if other == fold]
+                positions, numbers = map(list, zip(*tests, strict=True))
+                counted = np.array([masks[work.folds[position]][rows[index]] for position in positions])
+                x = backend.shifted(features, index, offset)
+                y = backend.asarray(targets[rows[index]])
+                residual = x @ coefficients[numbers] + intercepts[numbers][:, None, :]
+                by_column = residual.reshape(len(tests), len(index), -1, k)
+                by_column -= y[:, None, :]
+                residual *= residual
+                error[positions] += (backend.asarray(counted)[:, None, :] @ residual)[:, 0]
+    return [backend.to_numpy(error) for error in errors]
+
+
+def fit_primal(chunks, targets, works, trainings, alphas, penalty, standardise, shift, backend):
+    """Ridge regressions of at least as many rows as columns; as :func:`geoprobe.probes.dual.fit_dual`.
+
+    The coefficients of all training sets are given.
+    """
+    sets, weights = list_sets([work.split for work in works], trainings)
+    sums = gather_moments(chunks, targets, sets.reshape(-1, len(targets)), shift, backend)
+    one_out = penalty == "leave-one-out"
+    fits = solve_all(sums, weights, alphas, standardise, backend, keep=one_out)
+    del sums  # before the next pass takes its own memory
+    errors = (leave_one_out if one_out else inner_tests)(chunks, targets, works, fits, shift, backend)
+    return *(backend.to_numpy(values) for values in fits[:3]), errors
