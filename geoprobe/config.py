@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 from geoprobe.clusters.options import caption_set, check_clusters, way_of
 from geoprobe.images.sources import load_source
 from geoprobe.images.units import GAZETTEER
+from geoprobe.interventions.options import check_interventions
 from geoprobe.models.prompts import resolve_prompt
 from geoprobe.models.registry import (
     did_you_mean,
@@ -165,7 +166,11 @@ def used_datasets(config, models):
     trained = [config["encoders"]["dataset"]] if any(map(is_encoder, models.values())) else []
     run = config["run"]["datasets"]
     origin = [config["clusters"]["from"]] if any(way_of(config["clusters"], name) == "from" for name in run) else []
-    return list(dict.fromkeys([*run, *trained, *origin]))
+    families, asked = {row["family"] for row in models.values()}, config["interventions"]
+    intervened = [asked["finetuning"]["dataset"]] if families & {*asked["finetuning"]["models"]} else []
+    if families & {*asked["steering"]["models"]}:
+        intervened += [asked["steering"]["dataset"], asked["steering"]["probed"]["dataset"]]
+    return list(dict.fromkeys([*run, *trained, *origin, *intervened]))
 
 
 def check_config(config, root):
@@ -196,6 +201,7 @@ def check_config(config, root):
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
     check_clusters(config, models, root)
+    check_interventions(config, registry, models)
     for name, row in models.items():
         if is_encoder(row):
             objectives = config["encoders"]["objectives"]

@@ -1,14 +1,14 @@
 """
-Analyse probes: scores with intervals, paired differences, localizability, fairness, transfer, dimensions.
+Score probes and compare models: intervals, paired differences, effect of text and prompts, localizability, fairness.
 
 INPUTS
   scores, fits   results/probes/{dataset}/{model}/{prompt}/{probe}.parquet and .h5
-  features       results/features/{dataset}/{model}/{prompt}.h5
   stores, folds  results/images/{dataset}.h5, results/folds/{dataset}.parquet
 OUTPUTS
-  of each probe  results/analysis/{dataset}/{model}/{prompt}/{probe}/, a table an analysis
+  of each probe  results/analysis/{dataset}/{model}/{prompt}/{probe}/scores.parquet, choices.parquet, samples.h5,
+                 fairness.csv
   joined         results/analysis/*.csv: scores, families, choices, differences, supervisions, text_effect, baselines,
-                 localizability, transfer, correlations, correlation, dimensions, fairness
+                 localizability, prompt_curves, prompt_effects
 """
 
 OF_PROBE = "results/analysis/{dataset}/{model}/{prompt}/{probe}"
@@ -117,93 +117,29 @@ rule rank_clusters:
         "../workflow/scripts/rank_clusters.py"
 
 
-rule relate_clusters:
-    """Train on one cluster and test on another, and correlate the coefficients of clusters, for one model."""
+rule compare_prompts:
+    """Compare the prompts of each multimodal model: curves by layer, peaks, and paired changes."""
     input:
-        fits=rules.fit_probes.output.fits,
-        features=rules.join_features.output.features,
-        store=rules.build_images.output.store,
-        folds=rules.assign_folds.output.folds,
+        scores=of_probes(rules.score_probe.output.scores, models=MULTIMODAL),
+        samples=of_probes(rules.score_probe.output.samples, models=MULTIMODAL),
     output:
-        transfer=f"{OF_PROBE}/transfer.csv",
-        correlations=f"{OF_PROBE}/correlations.csv",
-        summary=f"{OF_PROBE}/correlation.csv",
+        curves="results/analysis/prompt_curves.csv",
+        effects="results/analysis/prompt_effects.csv",
     log:
-        "results/logs/relate_clusters/{dataset}/{model}/{prompt}/{probe}.log",
+        "results/logs/compare_prompts.log",
     conda:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=probe_memory,
-        runtime=120,
-    params:
-        **SHOWN_LAYERS,
-        target=SHOWN["target"],
-        shares=lookup(within=config, dpath="analysis/correlation/shares"),
-        code=source_digest("relate_clusters"),
-    script:
-        "../workflow/scripts/relate_clusters.py"
-
-
-rule ablate_dimensions:
-    """Probe the most telling dimensions of one model, and random ones."""
-    input:
-        fits=rules.fit_probes.output.fits,
-        features=rules.join_features.output.features,
-        store=rules.build_images.output.store,
-        folds=rules.assign_folds.output.folds,
-    output:
-        dimensions=f"{OF_PROBE}/dimensions.csv",
-    log:
-        "results/logs/ablate_dimensions/{dataset}/{model}/{prompt}/{probe}.log",
-    benchmark:
-        "results/benchmarks/ablate_dimensions/{dataset}/{model}/{prompt}/{probe}.tsv"
-    conda:
-        "../envs/geoprobe.yaml"
-    threads: probe_resource("threads")
-    resources:
-        mem_mb=probe_memory,
-        runtime=1440,
-        gpu=probe_resource("gpu"),
-    params:
-        **SHOWN_LAYERS,
-        options={
-            "shares": config["analysis"]["dimensions"]["shares"],
-            "rankings": [ranking_of(config)],
-            "draws": config["analysis"]["dimensions"]["random"],
-            "clusters": {"all": ["all"], "each": "each"}[
-                config["analysis"]["dimensions"]["clusters"]
-            ],
-        },
-        code=source_digest("ablate_dimensions"),
-    script:
-        "../workflow/scripts/ablate_dimensions.py"
-
-
-rule join_analyses:
-    """Join the closer analyses of all models into one table each."""
-    input:
-        transfer=of_probes(rules.relate_clusters.output.transfer, ["ridge"]),
-        correlations=of_probes(rules.relate_clusters.output.correlations, ["ridge"]),
-        correlation=of_probes(rules.relate_clusters.output.summary, ["ridge"]),
-        dimensions=of_probes(rules.ablate_dimensions.output.dimensions, ["ridge"]),
-        fairness=of_probes(rules.score_probe.output.fairness),
-    output:
-        transfer="results/analysis/transfer.csv",
-        correlations="results/analysis/correlations.csv",
-        correlation="results/analysis/correlation.csv",
-        dimensions="results/analysis/dimensions.csv",
-        fairness="results/analysis/fairness.csv",
-    log:
-        "results/logs/join_analyses.log",
-    conda:
-        "../envs/geoprobe.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=4000,
+        runtime=60,
     params:
         models=MODELS,
-        code=source_digest("join_analyses"),
+        prompts=lookup(within=config, dpath="prompts"),
+        poolings=config["analysis"]["poolings"],
+        target=SHOWN["target"],
+        each_cluster=False,
+        seed=lookup(within=config, dpath="analysis/seed"),
+        code=source_digest("compare_prompts"),
     script:
-        "../workflow/scripts/join_analyses.py"
+        "../workflow/scripts/compare_prompts.py"

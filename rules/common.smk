@@ -3,6 +3,7 @@ What the other rules files share: the checked configuration, the run's models, a
 """
 
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -79,11 +80,11 @@ def prompts_of(model):
     return RUN["prompts"] if MODELS[model]["supervision"] == "multimodal" else ["none"]
 
 
-def of_probes(pattern, kinds=("ridge", "mlp")):
+def of_probes(pattern, kinds=("ridge", "mlp"), models=None):
     """Paths by a pattern with {dataset}, {model}, {prompt} and {probe}, of all that is probed by probes of a kind."""
     return [
         path
-        for model in MODELS
+        for model in (MODELS if models is None else models)
         for path in expand(
             pattern,
             dataset=RUN["datasets"],
@@ -92,6 +93,35 @@ def of_probes(pattern, kinds=("ridge", "mlp")):
             probe=[name for name in RUN["probes"] if PROBES[name]["kind"] in kinds],
         )
     ]
+
+
+def intervened(name):
+    """Models of the run that an intervention is made on."""
+    wanted = config["interventions"][name]["models"]
+    return [model for model, row in MODELS.items() if row["family"] in wanted]
+
+
+def of_interventions(pattern, name):
+    """Paths by a pattern with {model} and what else an intervention is made on: its data sets, prompt and probe."""
+    options = config["interventions"][name]
+    datasets = [options["dataset"]] if "dataset" in options else RUN["datasets"]
+    more = {key: options[key] for key in ("prompt", "probe") if key in options}
+    return expand(pattern, dataset=datasets, model=intervened(name), **more)
+
+
+def without(options, *names):
+    """Options less those of some names."""
+    return {key: value for key, value in options.items() if key not in names}
+
+
+def shipped(path):
+    """A file of the user's own, or else the one of that name in this checkout."""
+    return path if Path(path).exists() else f"{workflow.basedir}/{path}"
+
+
+def model_memory(wildcards, attempt):
+    """MB that a model takes with its working space, more at each attempt."""
+    return int(1000 * attempt * float(MODELS[wildcards.model]["memory_gb"]))
 
 
 def probe_resource(name):
@@ -160,6 +190,9 @@ def cluster_options(wildcards):
 MODELS = checked_models()
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
+MULTIMODAL = [
+    name for name, row in MODELS.items() if row["supervision"] == "multimodal"
+]
 PROBES = {name: probe_options(config, name) for name in RUN["probes"]}
 # Which of the fitted scores figures and tables show of each model: the first prompt and pooling that it has, and one
 # choice of its layers. The cross-validations are shown side by side.

@@ -51,7 +51,7 @@ rule extract_features:
         "../envs/geoprobe.yaml"
     threads: config["features"]["threads"]
     resources:
-        mem_mb=lambda wildcards: int(1000 * float(MODELS[wildcards.model]["memory_gb"])),
+        mem_mb=model_memory,
         runtime=1440,
         gpu=GPUS,
     params:

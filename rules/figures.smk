@@ -162,6 +162,15 @@ rule figures:
             dataset=RUN["datasets"],
             probe=RUN["probes"],
         ),
+        # of multimodal models that were asked in several ways
+        branch(
+            bool(MULTIMODAL) and len(RUN["prompts"]) > 1,
+            then=expand(
+                rules.plot_prompts.output.png,
+                dataset=RUN["datasets"],
+                probe=RUN["probes"],
+            ),
+        ),
         # a single model has nothing to differ from
         branch(
             len(RUN["models"]) > 1,

@@ -178,7 +178,9 @@ def test_closer_analyses_repeat_the_run_and_are_joined(results, tmp_path):
     outputs = {"transfer": tmp_path / "joined.csv", "correlation": tmp_path / "empty.csv"}
     load_script("join_analyses").join(models, {"transfer": [own / "transfer.csv"], "correlation": []}, outputs)
     joined = read_summary(outputs["transfer"])
-    pd.testing.assert_frame_equal(joined.drop(columns=["family", "label", "supervision"]), read_summary(own / "transfer.csv"))
+    pd.testing.assert_frame_equal(
+        joined.drop(columns=["family", "label", "supervision"]), read_summary(own / "transfer.csv")
+    )
     assert set(joined["label"]) == {"Places"}
     assert read_summary(outputs["correlation"]).empty
 

@@ -45,6 +45,10 @@ PLOTS = {f"plot_{name}" for name in FIGURES}
 RULES = {*FOLLOWS, *PLOTS, "write_tables", "join_analyses"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
+# these have none where only figures and tables of probes are asked for
+MODEL_USERS = {"push_positions", "steer_model", "finetune_model"}
+BY_NAME = MODEL_USERS | {"score_steering", "split_countries", "compare_finetuning", "compare_prompts"}
+BY_NAME |= {"plot_prompts", "plot_push", "plot_steering", "plot_finetuning"}
 IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
@@ -193,17 +197,47 @@ USERS = {
 }
 
 
-# Of these modules one is loaded by name, and it alone counts.
-ONE_OF = {
-    **dict.fromkeys(IMAGES, (tuple(SOURCES.values()), SOURCES["bluemarble"])),
-    "extract_features": (tuple(LOADERS.values()), LOADERS["encoder"]),
+for name in ("directions", "generation", "landmarks", "matching", "options", "outcomes", "push_plan", "pushing"):
+    USERS[f"geoprobe.interventions.{name}"] = set()
+for name in ("comparison", "evaluation", "grid", "network", "splits", "training"):
+    USERS[f"geoprobe.finetune.{name}"] = set()
+for name in ("interventions", "interventions.steering", "interventions.swap", "finetune", "analysis.prompts"):
+    USERS[f"geoprobe.{name}"] = set()
+for name in ("finetuning", "prompts", "push", "steering"):
+    USERS[f"geoprobe.figures.{name}"] = set()
+
+# The same of the rules that are asked for by name, for what is theirs and some that they share.
+USERS_BY_NAME = {
+    "geoprobe.runtime": BY_NAME,
+    "geoprobe.models.loading": MODEL_USERS,
+    "geoprobe.models.loaders.encoder": MODEL_USERS,
+    "geoprobe.models.loaders.multimodal": set(),
+    "geoprobe.interventions": {"push_positions", "steer_model", "score_steering"},
+    "geoprobe.interventions.options": set(),
+    **{f"geoprobe.interventions.{name}": {"push_positions"} for name in ("directions", "push_plan", "pushing")},
+    **{f"geoprobe.interventions.{name}": {"steer_model"} for name in ("generation", "swap", "steering")},
+    **{f"geoprobe.interventions.{name}": {"score_steering"} for name in ("landmarks", "matching", "outcomes")},
+    "geoprobe.finetune": {"split_countries", "finetune_model", "compare_finetuning"},
+    "geoprobe.finetune.splits": {"split_countries", "finetune_model"},
+    **{f"geoprobe.finetune.{name}": {"finetune_model"} for name in ("grid", "network", "training")},
+    "geoprobe.finetune.evaluation": {"finetune_model", "compare_finetuning"},
+    "geoprobe.finetune.comparison": {"compare_finetuning"},
+    "geoprobe.analysis.prompts": {"compare_prompts"},
+    **{f"geoprobe.figures.{name}": {f"plot_{name}"} for name in ("finetuning", "prompts", "push", "steering")},
 }
 
 
-def digests(folder):
+# Of these modules one is loaded by name, and it alone counts.
+ONE_OF = {
+    **dict.fromkeys(IMAGES, (tuple(SOURCES.values()), SOURCES["bluemarble"])),
+    **dict.fromkeys(("extract_features", *MODEL_USERS), (tuple(LOADERS.values()), LOADERS["encoder"])),
+}
+
+
+def digests(folder, rules=RULES):
     """Digest of each rule's code."""
     found = {}
-    for rule in RULES:
+    for rule in rules:
         table, used = ONE_OF.get(rule, ((), None))
         found[rule] = digest_script(folder / f"workflow/scripts/{rule}.py", root=folder, table=table, used=used)
     return found
@@ -246,7 +280,7 @@ def planned_with(project, path, text):
 
 def test_the_expectations_cover_every_module_and_rule(tiny_run):
     assert set(USERS) == modules_of(tiny_run.folder)
-    assert {path.stem for path in (tiny_run.folder / "workflow/scripts").glob("*.py")} == RULES | UNUSED
+    assert {path.stem for path in (tiny_run.folder / "workflow/scripts").glob("*.py")} == RULES | UNUSED | BY_NAME
 
 
 @pytest.mark.parametrize("module", USERS)
@@ -259,6 +293,18 @@ def test_an_edited_module_changes_the_digests_of_its_users_alone(tiny_run, modul
     finally:
         path.write_text(original)
     assert {rule for rule in RULES if before[rule] != after[rule]} == USERS[module]
+
+
+@pytest.mark.parametrize("module", USERS_BY_NAME)
+def test_an_edited_module_changes_the_digests_of_the_interventions_that_use_it(tiny_run, module):
+    path = module_path(tiny_run.folder, module)
+    original, before = path.read_text(), digests(tiny_run.folder, BY_NAME)
+    path.write_text(original + "\nEDITED = True\n")
+    try:
+        after = digests(tiny_run.folder, BY_NAME)
+    finally:
+        path.write_text(original)
+    assert {rule for rule in BY_NAME if before[rule] != after[rule]} == USERS_BY_NAME[module]
 
 
 # used by every rule, by a few, by none; and modules of which one is loaded by name

@@ -28,6 +28,12 @@ PROJECT = Project(ROOT)
 
 COUNT = 60
 TOWNS = ((48.85, 2.35), (-1.29, 36.82), (-12.05, -77.04), (-31.95, 115.86))
+LANDMARKS = (
+    ("Red Tower", "Paris", "FR"),
+    ("Green Hill", "Nairobi", "KE"),
+    ("Blue Gate", "Lima", "PE"),
+    ("White Pier", "Perth", "AU"),
+)
 COLOURS = ((220, 40, 40), (40, 220, 40), (40, 40, 220), (220, 220, 220))
 ROW = {"revision": "none", "geolocation": "no", "dtype": "float32", "memory_gb": "1", "weights": "safetensors"}
 TIMM = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -42,9 +48,20 @@ def write_photos(folder):
         pixels = np.full((*shape, 3), COLOURS[number % 4]) + generator.normal(0, 25, (*shape, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=90)
         latitude, longitude = np.array(TOWNS[number % 4]) + generator.normal(0, 2, 2)
-        rows.append({"path": f"{number}.jpg", "latitude": latitude, "longitude": longitude})
+        group = LANDMARKS[number % 4][0]
+        rows.append({"path": f"{number}.jpg", "latitude": latitude, "longitude": longitude, "group": group})
     pd.DataFrame(rows).to_csv(folder / "photos.csv", index=False)
     return folder / "photos.csv"
+
+
+def write_landmarks(path):
+    """The four towns as landmarks."""
+    columns = ("name", "city", "country", "latitude", "longitude")
+    rows = [(*names, *at) for names, at in zip(LANDMARKS, TOWNS, strict=True)]
+    table = pd.DataFrame(rows, columns=columns).assign(category=lambda frame: frame["name"])
+    for name in ("aliases", "city_aliases", "region", "region_aliases"):
+        table[name] = ""
+    table.to_csv(path, index=False)
 
 
 def write_registry(path, *rows):
@@ -87,8 +104,28 @@ def test_own_checkpoints_and_a_hubs_reach_the_figures_on_own_photos(tmp_path, mo
         "features": {"shards": 2, "chunk": 16, "layers": 2, "poolings": ["cls", "last", "mean", "maxmin"]},
         "probes": {"ridge": {"cv": ["random", "blocked"]}},
         "analysis": {"bootstrap": 20, "cv": "random"},
+        "interventions": {
+            "directions": {"models": ["my-dino"], "km": [500], "random_seeds": 2, "images": 30, "batch_size": 10},
+            "steering": {
+                "models": ["my-qwen"],
+                "dataset": "photos",
+                "landmarks": "landmarks.csv",
+                "prompt": "where",
+                "probed": {"dataset": "photos", "prompt": "where", "probe": "ridge"},
+                "block": 1,
+                "shares": [0.0, 0.5, 1.0],
+                "rankings": ["coefficients", "random"],
+                "random_seeds": 2,
+                "where": ["prefill", "every_step"],
+                "max_new_tokens": 3,
+                "batch_size": 4,
+                "pairs": None,
+            },
+            "finetuning": {"models": []},
+        },
         "figures": {"dpi": 60},
     }
+    write_landmarks(tmp_path / "landmarks.csv")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
     with contextlib.closing(Hub()) as hub:
         hub.add("someone/vit", files, kind="model")
@@ -98,13 +135,22 @@ def test_own_checkpoints_and_a_hubs_reach_the_figures_on_own_photos(tmp_path, mo
         PROJECT.snakemake("--snakefile", ROOT / "Snakefile", "results/weights/their-vit.json", **options)
         asked = len(hub.asked)
         assert asked > 0
-        PROJECT.snakemake("--snakefile", ROOT / "Snakefile", **options)
+        PROJECT.snakemake("--snakefile", ROOT / "Snakefile", "all", "interventions", **options)
         # what runs on a compute node asks the hub for nothing
         assert len(hub.asked) == asked
     results = tmp_path / "results"
     manifest = json.loads((results / "weights/their-vit.json").read_text())
     assert manifest["commit"] == hub.commit("someone/vit", -1)
-    for name in ("objectives", "heatmap", "layers", "captions", "localizability", "map/my-qwen"):
+    for name in (
+        "objectives",
+        "heatmap",
+        "layers",
+        "captions",
+        "localizability",
+        "map/my-qwen",
+        "prompts",
+        "directions/my-dino",
+    ):
         assert (results / f"figures/photos/ridge/{name}.png").is_file()
     with h5py.File(results / "features/photos/my-qwen/where.h5") as file:
         # every second block, counted from the last
@@ -118,7 +164,24 @@ def test_own_checkpoints_and_a_hubs_reach_the_figures_on_own_photos(tmp_path, mo
         assert np.abs(file["text/last/1"][:] - asked_of).max() > 1e-3
     assert not (results / "features/photos/my-dino/where.h5").exists()
     scores = pd.read_csv(results / "tables/scores.csv")
-    assert set(scores["label"]) == {"My DINO", "My Qwen, vision", "My Qwen, text", "Their ViT"}
+    # at a fixed depth each tower has a row; the best of a model is one of its towers
+    at_depth = scores[scores["choice"] == "depth"]
+    assert set(at_depth["label"]) == {"My DINO", "My Qwen, vision", "My Qwen, text", "Their ViT"}
+    assert set(scores["label"]) == {*at_depth["label"], "My Qwen"}
     best = scores[(scores["cv"] == "random") & (scores["control"] == "none")].set_index("label")["r2"]
     # colour tells the town, and random weights let colour through
     assert (best > 0.3).all(), best
+    assert (results / "figures/photos/steering/my-qwen.png").is_file()
+    effects = pd.read_csv(results / "analysis/prompt_effects.csv")
+    assert set(effects["model"]) == {"my-qwen"}
+    # a prompt cannot change what was seen before it was read
+    change = effects[(effects["tower"] == "vision") & (effects["measure"] == "change_last")]
+    assert change["value"].abs().max() < 1e-3
+    texts = [json.loads(line) for line in (results / "steering/photos/my-qwen/where.jsonl").read_text().splitlines()]
+    plain = {text["source"]: text["text"] for text in texts if text["kind"] == "plain"}
+    swapped = [text for text in texts if text["kind"] == "swap"]
+    assert len(plain) == 4
+    # each of four landmarks with the three others, under two rankings of two and one draws
+    assert len({(text["source"], text["target"]) for text in swapped}) == 12
+    assert all(text["text"] == plain[text["source"]] for text in swapped if text["share"] == 0)
+    assert any(text["text"] != plain[text["source"]] for text in swapped if text["share"] == 1)

@@ -147,6 +147,21 @@ def test_the_report_is_one_file_with_every_figure(tiny_run):
     assert "class-based TF-IDF" in text
 
 
+def test_interventions_are_made_when_they_are_asked_for(tiny_run):
+    results = tiny_run.folder / "results"
+    assert not (results / "directions").exists()
+    tiny_run.snakemake("interventions")
+    assert tiny_run.planned("interventions") == set()
+    for name in ("ridge/directions/text-places-seed1", "finetuning"):
+        assert (results / f"figures/bluemarble/{name}.pdf").stat().st_size > 1000
+    pushes = pd.read_csv(results / "directions/bluemarble/text-places-seed1/none/ridge.csv")
+    own = pushes[(pushes["kind"] == "probe") & (pushes["block"] == pushes["readout"])]
+    assert own["share_moved"].dropna().to_numpy() == pytest.approx(1, abs=1e-2)
+    finetuned = pd.read_csv(results / "analysis/finetuning.csv")
+    assert set(finetuned["family"]) == {"random", "contrastive", "text-places"}
+    assert (finetuned["top5"] >= finetuned["top1"]).all()
+
+
 def test_results_go_where_directory_says_and_the_default_is_still_loaded(tiny_run, tmp_path):
     planned = tiny_run.planned("--snakefile", tiny_run.folder / "Snakefile", "--directory", tmp_path, folder=tmp_path)
     assert {"build_images", "train_encoder", "fit_probes", "compare_models"} <= planned

@@ -1,0 +1,1 @@
+"""Interventions on the residual stream: does a model use what a probe reads?"""

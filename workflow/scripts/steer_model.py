@@ -1,0 +1,34 @@
+"""Generate text about landmarks with one multimodal model, plain and with part of an embedding swapped."""
+
+import os
+
+# Weights are fetched by a rule of their own; the hub's libraries read these when they are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+import torch
+
+from geoprobe.features.decoding import share_threads
+from geoprobe.interventions.steering import steer
+from geoprobe.models.weights import folder_of
+from geoprobe.runtime import rule_log
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        threads, workers = share_threads(snakemake.threads, snakemake.params.device)
+        torch.set_num_threads(threads)
+        manifest = snakemake.input.get("weights")
+        steer(
+            snakemake.input.store,
+            snakemake.input.fits,
+            snakemake.params.row | {"model": snakemake.wildcards.model},
+            snakemake.output.generations,
+            folder=folder_of(manifest) if manifest else None,
+            prompt_name=snakemake.wildcards.prompt,
+            prompt=snakemake.params.prompt,
+            protocol=snakemake.params.protocol,
+            cv=snakemake.params.cv,
+            workers=workers,
+            device=snakemake.params.device,
+            **snakemake.params.options,
+        )
