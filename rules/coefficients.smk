@@ -78,10 +78,10 @@ rule ablate_dimensions:
 rule join_analyses:
     """Join the closer analyses of all models into one table each."""
     input:
-        transfer=of_probes(rules.relate_clusters.output.transfer, ["ridge"]),
-        correlations=of_probes(rules.relate_clusters.output.correlations, ["ridge"]),
-        correlation=of_probes(rules.relate_clusters.output.summary, ["ridge"]),
-        dimensions=of_probes(rules.ablate_dimensions.output.dimensions, ["ridge"]),
+        transfer=of_probes(rules.relate_clusters.output.transfer, WEIGHED),
+        correlations=of_probes(rules.relate_clusters.output.correlations, WEIGHED),
+        correlation=of_probes(rules.relate_clusters.output.summary, WEIGHED),
+        dimensions=of_probes(rules.ablate_dimensions.output.dimensions, WEIGHED),
         fairness=of_probes(rules.score_probe.output.fairness),
     output:
         transfer="results/analysis/transfer.csv",

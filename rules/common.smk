@@ -16,7 +16,12 @@ from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
 from geoprobe.models.prompts import resolve_prompt
 from geoprobe.models.registry import LOADERS, files_of, loader_of, needs_weights
-from geoprobe.probes.options import probe_options, ranking_of, shown_options
+from geoprobe.probes.options import (
+    has_coefficients,
+    probe_options,
+    ranking_of,
+    shown_options,
+)
 from geoprobe.runtime import use_checkout
 
 # Jobs use the package of this checkout, wherever they are started from.
@@ -80,8 +85,8 @@ def prompts_of(model):
     return RUN["prompts"] if MODELS[model]["supervision"] == "multimodal" else ["none"]
 
 
-def of_probes(pattern, kinds=("ridge", "mlp"), models=None):
-    """Paths by a pattern with {dataset}, {model}, {prompt} and {probe}, of all that is probed by probes of a kind."""
+def of_probes(pattern, probes=None, models=None):
+    """Paths by a pattern with {dataset}, {model}, {prompt} and {probe}, of all that is probed, or by some probes."""
     return [
         path
         for model in (MODELS if models is None else models)
@@ -90,7 +95,7 @@ def of_probes(pattern, kinds=("ridge", "mlp"), models=None):
             dataset=RUN["datasets"],
             model=model,
             prompt=prompts_of(model),
-            probe=[name for name in RUN["probes"] if PROBES[name]["kind"] in kinds],
+            probe=RUN["probes"] if probes is None else probes,
         )
     ]
 
@@ -194,6 +199,7 @@ MULTIMODAL = [
     name for name, row in MODELS.items() if row["supervision"] == "multimodal"
 ]
 PROBES = {name: probe_options(config, name) for name in RUN["probes"]}
+WEIGHED = [name for name, options in PROBES.items() if has_coefficients(options)]
 # Which of the fitted scores figures and tables show of each model: the first prompt and pooling that it has, and one
 # choice of its layers. The cross-validations are shown side by side.
 SHOWN = shown_options(config)

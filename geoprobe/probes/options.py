@@ -8,9 +8,16 @@ PAPER = {
 
 
 def probe_options(config, name):
-    """Options of a probe; under protocol paper a ridge has the paper's penalties, chosen by leave-one-out."""
-    options = config["probes"][name]
+    """Options of a probe, poolings by name; under protocol paper a ridge has the paper's penalties and their choice."""
+    options = dict(config["probes"][name])
+    if options["poolings"] == "shown":
+        options["poolings"] = config["analysis"]["poolings"]
     return options | PAPER.get(options["kind"], {}) if config["protocol"] == "paper" else options
+
+
+def has_coefficients(options):
+    """Whether a probe gives each dimension a weight for latitude and one for longitude."""
+    return options["kind"] == "ridge" and "degrees" in options["targets"]
 
 
 def shown_options(config):
@@ -49,12 +56,6 @@ def check_probes(config):
                 )
         if "none" not in options["controls"]:
             raise ValueError(f'config: probes.{name}.controls is {options["controls"]}; it must hold "none".')
-        poolings = config["features"]["poolings"]
-        if options["poolings"] != "all" and not {*options["poolings"]} & {*poolings}:
-            raise ValueError(
-                f"config: probes.{name}.poolings is {options['poolings']}, of which features.poolings "
-                f"({', '.join(poolings)}) holds none; add one there or choose another."
-            )
         if options["device"] == "cuda" and config["device"] != "cuda":
             raise ValueError(
                 f'config: probes.{name}.device is "cuda", but device is "{config["device"]}"; set both, or neither.'
