@@ -37,4 +37,3 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
-        rules.join_analyses.output,

@@ -24,6 +24,8 @@ rule train_encoder:
         "results/logs/train_encoder/{family}-seed{seed}.log",
     benchmark:
         "results/benchmarks/train_encoder/{family}-seed{seed}.tsv"
+    # What takes longest begins first, so that no core is left alone with it at the end.
+    priority: 10
     conda:
         "../envs/geoprobe.yaml"
     # One core each: encoders train side by side, which uses two cores better than one training on both.

@@ -60,8 +60,7 @@ rule finetune_model:
     params:
         row=model_row(*MODEL_ROW),
         protocol=lookup(within=config, dpath="protocol"),
-        options=FINETUNING["training"]
-        | {"poolings": config["analysis"]["poolings"]},
+        options=FINETUNING["training"] | {"poolings": config["analysis"]["poolings"]},
         device=lookup(within=config, dpath="device"),
         bootstrap=lookup(within=config, dpath="analysis/bootstrap"),
         seed=lookup(within=config, dpath="analysis/seed"),

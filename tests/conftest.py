@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
 MADE = (".git", ".venv", ".snakemake", "results", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis")
 LEFT_OUT = shutil.ignore_patterns(*MADE)
+TARGETS = ("all", "analyses")
 STATS = re.compile(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total ", re.MULTILINE | re.DOTALL)
 
 
@@ -41,12 +42,12 @@ class Project:
             raise AssertionError(f"snakemake {' '.join(map(str, arguments))}\n{done.stdout[-6000:]}")
         return done
 
-    def planned(self, *arguments, **options):
-        """Rules that a dry run would run, without the target rule."""
-        output = self.snakemake("--dry-run", *arguments, **options).stdout
+    def planned(self, *arguments, targets=TARGETS, **options):
+        """Rules that a dry run would run, without the target rules."""
+        output = self.snakemake("--dry-run", *targets, *arguments, **options).stdout
         if "Nothing to be done" in output:
             return set()
-        return {line.split()[0] for line in STATS.search(output).group(1).splitlines()} - {"all"}
+        return {line.split()[0] for line in STATS.search(output).group(1).splitlines()} - {*targets}
 
 
 def copy_project(folder):
@@ -65,6 +66,6 @@ def tiny_run(tmp_path_factory):
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
     with FileLock(f"{shared}.lock"):
         if not (shared / "done").exists():
-            copy_project(shared / "geoprobe").snakemake()
+            copy_project(shared / "geoprobe").snakemake(*TARGETS)
             (shared / "done").touch()
     return Project(shutil.copytree(shared / "geoprobe", tmp_path_factory.mktemp("run") / "geoprobe"))

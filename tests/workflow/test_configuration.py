@@ -43,7 +43,7 @@ def counts(output):
             },
             {"fit_probes": 7},
         ),
-        ({"run": {"probes": ["ridge", "mlp"]}}, {"fit_probes": 14, "score_probe": 14, "ablate_dimensions": 7}),
+        ({"run": {"probes": ["ridge", "mlp"]}}, {"fit_probes": 14, "score_probe": 14}),
         ({"run": {"models": ["clip-b32"], "untrained": [1, 2]}}, {"fetch_weights": 3, "fit_probes": 3}),
         ({"clusters": {"names": {"by": "number"}}}, {"assign_clusters": 1}),
     ],
@@ -51,6 +51,12 @@ def counts(output):
 def test_a_working_configuration_plans_its_jobs(tmp_path, delta, jobs):
     output = plan(tmp_path, delta).stdout
     assert counts(output).items() >= jobs.items(), output
+
+
+def test_networks_have_no_coefficients_to_look_into(tmp_path):
+    delta = {"run": {"probes": ["ridge", "mlp"]}}
+    jobs = counts(plan(tmp_path, delta, "analyses").stdout)
+    assert (jobs["score_probe"], jobs["relate_clusters"], jobs["ablate_dimensions"]) == (14, 7, 7)
 
 
 def test_two_probes_plan_two_fits_a_model(tmp_path):

@@ -151,7 +151,7 @@ def test_interventions_are_made_when_they_are_asked_for(tiny_run):
     results = tiny_run.folder / "results"
     assert not (results / "directions").exists()
     tiny_run.snakemake("interventions")
-    assert tiny_run.planned("interventions") == set()
+    assert tiny_run.planned(targets=["interventions"]) == set()
     for name in ("ridge/directions/text-places-seed1", "finetuning"):
         assert (results / f"figures/bluemarble/{name}.pdf").stat().st_size > 1000
     pushes = pd.read_csv(results / "directions/bluemarble/text-places-seed1/none/ridge.csv")
