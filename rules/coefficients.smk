@@ -33,7 +33,7 @@ rule relate_clusters:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=probe_memory,
+        mem_mb=model_memory,
         runtime=120,
     params:
         **SHOWN_LAYERS,
@@ -61,7 +61,7 @@ rule ablate_dimensions:
         "../envs/geoprobe.yaml"
     threads: probe_resource("threads")
     resources:
-        mem_mb=probe_memory,
+        mem_mb=model_memory,
         runtime=1440,
         gpu=probe_resource("gpu"),
     params:

@@ -102,7 +102,10 @@ def of_probes(pattern, probes=None, models=None):
 
 def intervened(name):
     """Models of the run that an intervention is made on."""
-    wanted = config["interventions"][name]["models"]
+    options = config["interventions"][name]
+    if name == "directions" and options["probe"] not in WEIGHED:
+        return []  # there is nothing to step along
+    wanted = options["models"]
     return [model for model, row in MODELS.items() if row["family"] in wanted]
 
 
@@ -125,7 +128,11 @@ def shipped(path):
 
 
 def model_memory(wildcards, attempt):
-    """MB that a model takes with its working space, more at each attempt."""
+    """MB that a model takes with its working space, more at each attempt.
+
+    It also holds the Gram matrices of its layers, which grow with the square of their width as its weights do: 25 of
+    folds and of what is near them take 3.4 GB at a width of 4,096.
+    """
     return int(1000 * attempt * float(MODELS[wildcards.model]["memory_gb"]))
 
 
@@ -134,12 +141,6 @@ def probe_resource(name):
     if name == "gpu":
         return lambda wildcards: int(PROBES[wildcards.probe]["device"] == "cuda")
     return lambda wildcards: PROBES[wildcards.probe][name]
-
-
-def probe_memory(wildcards, attempt):
-    """MB that a probe of a model takes: Gram matrices of all folds, 0.1 GB each at a decoder's width."""
-    wide = MODELS[wildcards.model]["supervision"] == "multimodal"
-    return attempt * (16000 if wide else 2000)
 
 
 def from_network(dataset):
@@ -195,6 +196,11 @@ def cluster_options(wildcards):
 MODELS = checked_models()
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
+# Draws of random tokens are one kind of prompt.
+PROMPT_KINDS = {
+    "random" if "random_tokens" in config["prompts"].get(name, {}) else name
+    for name in RUN["prompts"]
+}
 MULTIMODAL = [
     name for name, row in MODELS.items() if row["supervision"] == "multimodal"
 ]
@@ -226,5 +232,5 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     boundaries="|".join(config["boundaries"]),
-    prompt="|".join(PROMPTS),
+    prompt="|".join(["none", *config["prompts"]]),
     probe="|".join(config["probes"]),

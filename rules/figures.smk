@@ -164,7 +164,7 @@ rule figures:
         ),
         # of multimodal models that were asked in several ways
         branch(
-            bool(MULTIMODAL) and len(RUN["prompts"]) > 1,
+            bool(MULTIMODAL) and len(PROMPT_KINDS) > 1,
             then=expand(
                 rules.plot_prompts.output.png,
                 dataset=RUN["datasets"],

@@ -73,6 +73,7 @@ rule plot_push:
         mem_mb=1000,
         runtime=10,
     params:
+        # for the caption
         label=lambda wildcards: MODELS[wildcards.model]["label"],
         cv=SHOWN["cv"],
         dpi=lookup(within=config, dpath="figures/dpi"),

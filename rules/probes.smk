@@ -56,7 +56,7 @@ rule fit_probes:
         "../envs/geoprobe.yaml"
     threads: probe_resource("threads")
     resources:
-        mem_mb=probe_memory,
+        mem_mb=model_memory,
         runtime=1440,
         gpu=probe_resource("gpu"),
     params:

@@ -9,6 +9,9 @@ each matched in size, data or architecture, there are two questions, and an inte
   "The pigeonhole bootstrap", Annals of Applied Statistics 1, 386-411). It holds as far as the pairs stand for others
   of their kind; with few pairs, P, it is too short, since it misses the share 1 / P of the variance between pairs.
 
+Pairs that share a model are drawn as if they did not, so that with few models on one side `low` and `high` are too
+near each other.
+
 A family of several seeds has its seeds drawn anew in both. With a single pair there is nothing to be drawn among
 pairs, and both intervals are that over units.
 

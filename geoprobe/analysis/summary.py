@@ -19,7 +19,9 @@ from geoprobe.probes.labels import join_on_ids
 from geoprobe.probes.metrics import make_target, r2, to_positions
 
 OF_JOB = ("dataset", "prompt", "probe")
-CONDITION = ["cluster", "target", "cv", "control"]
+TRUTH = ["cluster", "target", "cv"]
+CONDITION = [*TRUTH, "control"]
+PLACE = ["tower", "pooling", "layer"]
 NUMBERS = ("r2", "low", "high", "r2_latitude", "r2_longitude", "r2_folds", "median_km", "r2_inner", "alpha_at_border")
 # What the folds of the probe table say of a row: columns here and there.
 OF_FOLDS = {"r2_folds": "r2", "r2_inner": "r2_inner", "alpha_at_border": "alpha_at_border"}
@@ -88,6 +90,9 @@ class ProbeTable:
         self.model = table["model"].iloc[0]
         grouped = table.groupby(WHERE, sort=False)
         self.rows = table[WHERE].drop_duplicates(ignore_index=True)
+        true = self.rows[self.rows["control"] == "none"]
+        # by condition and place, the row that was fitted on the true labels
+        self.true = dict(zip(true[[*TRUTH, *PLACE]].itertuples(index=False, name=None), true.index, strict=True))
         self.folds = np.unique(table["fold"][table["fold"] >= 0])
         row, fold = grouped.ngroup().to_numpy(), table["fold"].to_numpy()
         there = fold >= 0
@@ -143,10 +148,14 @@ def summarise_condition(file, images, table, part, candidates, depth, weights_of
     members = file[f"rows/{cluster}"][:]
     units, tested_in = (images[name].to_numpy()[members] for name in (unit_of(cv), cv))
     scorer = Scorer(file[f"labels/{cluster}/{control}"][:], target, units, weights_of)
-    places = list(part[["tower", "pooling", "layer"]].itertuples(index=False, name=None))
+    places = list(part[PLACE].itertuples(index=False, name=None))
     own = part.index[[places.index(candidate) for candidate in candidates]].to_numpy()
     columns = np.flatnonzero(table.fitted_in[own].any(axis=0))
-    inner, test = (table.by_fold[name][own][:, columns] for name in ("r2_inner", "r2_folds"))
+    # a control is scored on the layers that the true labels chose, so that it is the same fit on other labels
+    true = np.array(
+        [table.true.get((cluster, target, cv, *place), row) for place, row in zip(candidates, own, strict=True)]
+    )
+    inner, test = (table.by_fold[name][true][:, columns] for name in ("r2_inner", "r2_folds"))
     choices = choose(candidates, inner, test, depth)
     # a layer's predictions are read once, and only those that a choice is made of are kept
     assembled = [np.full(scorer.truth.shape, np.nan) for _ in choices]

@@ -33,7 +33,6 @@ def check_interventions(config, registry, models):
         ValueError: one sentence with the key and the fix.
     """
     asked = config["interventions"]
-    families = {row["family"] for row in models.values()}
     for name, options in asked.items():
         for index, model in enumerate(options["models"]):
             _check_name(f"interventions.{name}.models[{index}]", model, registry, "the tables of models")
@@ -43,8 +42,7 @@ def check_interventions(config, registry, models):
                 raise ValueError(
                     f"config: interventions.{name}.models names {model}, which has no blocks; leave it out."
                 )
-    if families & {*asked["directions"]["models"]}:
-        _check_probe(config, "interventions.directions.probe", asked["directions"]["probe"])
+    _check_name("interventions.directions.probe", asked["directions"]["probe"], config["probes"], "probes")
     finetuning, steering = asked["finetuning"], asked["steering"]
     _check_name("interventions.finetuning.dataset", finetuning["dataset"], config["datasets"], "datasets")
     if finetuning["split"]["minimum"] > finetuning["split"]["maximum"]:

@@ -1,7 +1,8 @@
 """Cross-validation folds, assigned once a data set and shared by every model.
 
 `random` is the paper's: images of one place may stand on both sides. `blocked` holds out whole geographic
-blocks, so that a place seen in training is not asked for again. `buffered` has the same folds and keeps images
+blocks, so that a place seen in training is not asked for again; nor is anything trained on whose author, sequence or
+landmark is tested. `buffered` has the same folds and keeps images
 just across a block's edge, which may show the same ground, out of training as well. `grouped` holds out whole
 groups (an author's photos, a sequence, a landmark) wherever they are, and `countries` whole countries.
 """
@@ -54,23 +55,23 @@ def unit_of(cv):
     return "country" if cv == "countries" else "block"
 
 
-def join_groups(blocks, groups):
-    """Units that must not be split when neither a block nor a group may be.
+def shared_folds(groups, folds):
+    """For each image, the folds in which an image of its group is tested, its own left out.
+
+    Blocks are not joined where they share a group: by a few who travel, all blocks of the Earth would be one.
 
     Args:
-        blocks, groups: labels, shape (n,).
+        groups: number of each image's group, shape (n,).
+        folds: fold of each image, shape (n,), below 63.
 
     Returns:
-        Integer labels, shape (n,): connected components of images that share a block or a group.
+        int64, shape (n,): bit f is set where fold f tests an image of the same author, sequence or landmark, so that
+        this one is not trained on then.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    block, group = (pd.factorize(pd.Series(values))[0] for values in (blocks, groups))
-    first_group = block.max() + 1
-    nodes = first_group + group.max() + 1
-    graph = coo_array((np.ones(len(block)), (block, first_group + group)), shape=(nodes, nodes))
-    return connected_components(graph, directed=False)[1][block]
+    own = np.int64(1) << folds.astype(np.int64)
+    tested = np.zeros(groups.max() + 1, dtype=np.int64)
+    np.bitwise_or.at(tested, groups, own)
+    return tested[groups] & ~own
 
 
 def near_folds(positions, folds, buffer_km):
@@ -153,8 +154,9 @@ def assign_folds(ids, positions, geocells, groups, countries, options):
     Returns:
         Frame of id; fold numbers from 0 for each of CROSS_VALIDATIONS, -1 in every row where it cannot be had, and
         under `countries` in the rows without a country (such an image may be of the country that is held out, so that
-        it is neither tested nor trained on); buffered_near (see :func:`near_folds`); and the units that are held out
-        as a whole, numbered: block (blocks joined where they share a group), group, and country (-1 for none).
+        it is neither tested nor trained on); blocked_near (see :func:`shared_folds`) and buffered_near (the same and
+        :func:`near_folds`); and the units that are held out as a whole, numbered: block, group, and country (-1 for
+        none).
         attrs["impossible"] holds, by cross-validation, why it cannot be had.
 
     Raises:
@@ -169,7 +171,7 @@ def assign_folds(ids, positions, geocells, groups, countries, options):
     # sorted, so that the numbers, and so the folds, do not hang on which image comes first
     group = pd.factorize(pd.Series(np.asarray(groups, dtype=object)).astype(str), sort=True)[0]
     country = pd.factorize(countries.mask(countries.str.casefold().isin(NO_COUNTRY)), sort=True)[0]
-    block = join_groups(name_blocks(positions, geocells, options), groups)
+    block = pd.factorize(pd.Series(name_blocks(positions, geocells, options)))[0]
     folds = pd.DataFrame({"id": ids} | dict.fromkeys(CROSS_VALIDATIONS, -1))
     for fold, (_, test) in enumerate(KFold(count, shuffle=True, random_state=seed).split(positions)):
         folds.loc[test, "random"] = fold
@@ -188,11 +190,13 @@ def assign_folds(ids, positions, geocells, groups, countries, options):
         for fold, (_, test) in enumerate(split):
             folds.loc[rows[test], cv] = fold
     folds["buffered"] = folds["blocked"]
-    folds["buffered_near"] = np.int64(0)
+    folds["blocked_near"] = folds["buffered_near"] = np.int64(0)
     if "blocked" in impossible:
         impossible["buffered"] = impossible["blocked"]
     else:
-        folds["buffered_near"] = near_folds(positions, folds["buffered"].to_numpy(), options["buffer_km"])
+        fold = folds["blocked"].to_numpy()
+        folds["blocked_near"] = shared_folds(group, fold)
+        folds["buffered_near"] = folds["blocked_near"] | near_folds(positions, fold, options["buffer_km"])
     folds["block"], folds["group"], folds["country"] = block.astype(np.int64), group, country
     folds.attrs["impossible"] = impossible
     return folds

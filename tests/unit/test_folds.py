@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from geoprobe.geodesy import EARTH_RADIUS_KM, azimuthal_positions, block_of, draw_on_sphere
 from geoprobe.images.store import write_store
-from geoprobe.probes.folds import CROSS_VALIDATIONS, Split, assign_folds, join_groups, near_folds, unit_of
+from geoprobe.probes.folds import CROSS_VALIDATIONS, Split, assign_folds, near_folds, shared_folds, unit_of
 from geoprobe.probes.labels import control_positions
 
 COUNT, DEGREES = 4, 10
@@ -54,22 +54,6 @@ def assign_own(positions, groups=None, countries=None, **options):
     return assign_folds(ids, np.asarray(positions, dtype=float), ids, groups, countries, OPTIONS | options)
 
 
-def merged(blocks, groups):
-    """Units by joining any two images that share a block or a group until nothing changes."""
-    unit = list(range(len(blocks)))
-    changed = True
-    while changed:
-        changed = False
-        for values in (blocks, groups):
-            for value in set(values):
-                rows = [row for row in range(len(values)) if values[row] == value]
-                least = min(unit[row] for row in rows)
-                changed |= any(unit[row] != least for row in rows)
-                for row in rows:
-                    unit[row] = least
-    return unit
-
-
 def partition(labels):
     """The sets of rows that share a label."""
     labels = np.asarray(labels)
@@ -94,13 +78,38 @@ def test_random_folds_are_scikit_learns_shuffled_ones():
         assert set(folds.loc[folds["random"] == fold, "id"]) == set(ids[test])
 
 
+@pytest.mark.parametrize("cv", ["blocked", "buffered"])
 @pytest.mark.parametrize("seed", range(5))
-def test_blocked_folds_split_no_block_and_no_group(seed):
-    _, positions, groups, folds = assign(seed=seed)
-    for labels in (block_of(positions, DEGREES), groups):
-        for label in np.unique(labels):
-            assert len(set(folds.loc[labels == label, "blocked"])) == 1
-            assert len(set(folds.loc[labels == label, "block"])) == 1
+def test_blocked_folds_split_no_block_and_train_on_no_group_that_is_tested(seed, cv):
+    _, positions, groups, folds = assign(seed=seed, buffer_km=200)
+    blocks = block_of(positions, DEGREES)
+    for label in np.unique(blocks):
+        assert len(set(folds.loc[blocks == label, cv])) == 1
+    split, left_out = Split(folds[cv].to_numpy(), folds[f"{cv}_near"].to_numpy()), 0
+    for fold in split.numbers:
+        train = ~split.excluded(fold)
+        assert not set(groups[train]) & set(groups[split.tested(fold)])
+        # and whoever shares neither group nor, with a buffer, neighbourhood is trained on
+        apart = ~np.isin(groups, groups[split.tested(fold)]) & ~split.tested(fold)
+        if cv == "blocked":
+            np.testing.assert_array_equal(train, apart)
+        left_out += (~train & ~split.tested(fold)).sum()
+    assert left_out > 0
+
+
+def test_travelling_authors_do_not_join_the_blocks_of_the_earth():
+    _, positions, _ = world(400)
+    random = np.random.default_rng(1)
+    authors = np.array([f"author {number}" for number in np.where(random.random(400) < 0.1, 0, np.arange(400))])
+    folds = assign_own(positions, groups=authors)
+    assert folds.attrs["impossible"] == {}
+    assert partition(folds["block"]) == partition(block_of(positions, DEGREES))
+    assert folds["blocked"].value_counts().min() > 50
+
+
+def test_shared_folds_are_those_of_the_group_less_ones_own():
+    near = shared_folds(np.array([0, 0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 3, 62]))
+    assert near.tolist() == [0b10, 0b1, 0b1, 0, 1 << 62, 0b1000]
 
 
 def test_random_folds_do_split_blocks():
@@ -109,21 +118,7 @@ def test_random_folds_do_split_blocks():
     assert any(len(set(folds.loc[blocks == block, "random"])) > 1 for block in np.unique(blocks))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_units_are_what_joining_pair_by_pair_gives(seed):
-    random = np.random.default_rng(seed)
-    blocks, groups = random.integers(0, 12, 30), random.integers(0, 25, 30).astype(str)
-    assert partition(join_groups(blocks, groups)) == partition(merged(blocks, groups))
-
-
-def test_a_chain_of_blocks_and_groups_is_one_unit():
-    assert join_groups(np.array([5, 5, 9, 9, 7]), np.array(["a", "b", "b", "c", "d"])).tolist() in (
-        [0, 0, 0, 0, 1],
-        [1, 1, 1, 1, 0],
-    )
-
-
-def test_without_shared_groups_units_are_blocks():
+def test_units_of_blocked_folds_are_blocks():
     _, positions, _ = world()
     folds = assign_own(positions)
     assert partition(folds["block"]) == partition(block_of(positions, DEGREES))
@@ -142,7 +137,7 @@ def test_a_seed_gives_the_same_folds_and_another_seed_others():
 @pytest.mark.parametrize("cv", ["blocked", "grouped", "countries"])
 def test_folds_are_scikit_learns_over_the_units(cv):
     _, positions, groups, folds = assign()
-    units = {"blocked": join_groups(block_of(positions, DEGREES), groups), "grouped": groups}
+    units = {"blocked": pd.factorize(block_of(positions, DEGREES))[0], "grouped": groups}
     units["countries"] = states(positions)
     split = GroupKFold(COUNT, shuffle=True, random_state=42).split(positions, groups=units[cv])
     for fold, (_, test) in enumerate(split):
@@ -181,11 +176,11 @@ def test_blocks_may_be_geocells():
     ids, positions, groups = world()
     cells = np.char.add("cell ", (positions[:, 0] // 6).astype(int).astype(str))
     folds = assign_folds(ids, positions, cells, groups, ids, OPTIONS | {"blocks": "geocell"})
-    assert partition(folds["block"]) == partition(merged(cells, groups))
+    assert partition(folds["block"]) == partition(cells)
     for cell in np.unique(cells):
         assert len(set(folds.loc[cells == cell, "blocked"])) == 1
     # the units are not those of degrees
-    assert partition(folds["block"]) != partition(join_groups(block_of(positions, DEGREES), groups))
+    assert partition(folds["block"]) != partition(block_of(positions, DEGREES))
 
 
 @pytest.mark.parametrize("resolution", [0, 1])
@@ -218,12 +213,14 @@ def test_buffered_has_the_folds_of_blocked():
 def test_near_folds_are_those_whose_images_geopy_finds_within_the_buffer(buffer_km):
     _, positions, _, folds = assign(n=250, buffer_km=buffer_km)
     fold = folds["buffered"].to_numpy()
+    near = near_folds(positions, fold, buffer_km)
+    np.testing.assert_array_equal(folds["buffered_near"], near | folds["blocked_near"])
     found = 0
     for row in range(len(folds)):
         for number in range(COUNT):
             distances = [kilometres(positions[row], positions[other]) for other in np.flatnonzero(fold == number)]
             expected = number != fold[row] and min(distances) <= buffer_km
-            assert bool(folds["buffered_near"][row] >> number & 1) == expected
+            assert bool(near[row] >> number & 1) == expected
             found += expected
     assert found > 10
 
@@ -267,14 +264,12 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_there():
     assert folds["country"].tolist() == [0] * 5
 
 
-def test_groups_that_tie_all_blocks_together_leave_random_and_country_folds():
+def test_a_single_author_leaves_nothing_to_train_on_in_blocks():
     _, positions, _ = world(50)
     folds = assign_own(positions, groups=np.repeat("one author", 50))
-    assert folds.attrs["impossible"] == {
-        "blocked": "there is only 1 geographic block for 4 folds",
-        "buffered": "there is only 1 geographic block for 4 folds",
-        "grouped": "there is only 1 group for 4 folds",
-    }
+    assert folds.attrs["impossible"] == {"grouped": "there is only 1 group for 4 folds"}
+    split = Split(folds["blocked"].to_numpy(), folds["blocked_near"].to_numpy())
+    assert all(split.excluded(fold).all() for fold in split.numbers)
     assert sorted(folds["countries"].unique()) == list(range(COUNT))
 
 

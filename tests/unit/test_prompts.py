@@ -169,7 +169,7 @@ PROMPTS = {
     "calm": {"text": "Calm.", "as_long_as": "neutral"},
     "left": {"text": "a", "as_long_as": "right"},
     "right": {"text": "b", "as_long_as": "left"},
-    "lost": {"text": "c", "as_long_as": "askin"},
+    "lost": {"text": "c", "as_long_as": "askng"},
     "bare": {"text": "d", "as_long_as": "none"},
 }
 
@@ -188,8 +188,8 @@ def test_a_resolved_prompt_says_all_by_itself(tokenizer):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("askin", 'the prompt is "askin", which is not in prompts; there are: asking, random-1'),
-        ("lost", 'prompts.lost.as_long_as names "askin", which is not in prompts; there are: asking'),
+        ("askng", 'the prompt is "askng", which is not in prompts; there are: asking, random-1'),
+        ("lost", 'prompts.lost.as_long_as names "askng", which is not in prompts; there are: asking'),
         ("bare", 'prompts.bare.as_long_as names "none", which is no text'),
         ("left", "prompts.left: left is as long as right is as long as left, so none of them has a length"),
     ],

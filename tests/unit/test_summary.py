@@ -282,14 +282,17 @@ def test_without_any_inner_score_there_is_no_inner_choice(run):
     assert choice_of(choices, "maximum")["images"] == N
 
 
-def test_each_control_chooses_by_its_own_scores(run):
+def test_a_control_is_scored_on_the_layers_that_the_true_labels_chose(run):
     run.labels["permuted"] = POSITIONS[::-1]
     low, high = (0.1,) * 3, (0.9,) * 3
-    three_layers(run, [high, low, low], [(0.5,) * 3] * 3)
-    three_layers(run, [low, low, high], [(0.5,) * 3] * 3, control="permuted")
+    three_layers(run, [high, low, low], [(0.5,) * 3, (0.5,) * 3, (0.6,) * 3])
+    permuted = three_layers(run, [low, low, high], [(0.5,) * 3] * 3, control="permuted")
     choices = run.summarise()[1]
-    assert choice_of(choices, "inner", control="none")["layers"] == "4, 4, 4"
-    assert choice_of(choices, "inner", control="permuted")["layers"] == "6, 6, 6"
+    for control in ("none", "permuted"):
+        assert choice_of(choices, "inner", control=control)["layers"] == "4, 4, 4"
+        assert choice_of(choices, "maximum", control=control)["layers"] == "6, 6, 6"
+    expected = r2_score(POSITIONS[::-1], permuted[0])
+    assert choice_of(choices, "inner", control="permuted")["r2"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_towers_and_poolings_are_chosen_from_as_preferred(run):

@@ -317,5 +317,5 @@ def test_another_pace_fetches_nothing_anew_and_another_limit_does(built):
     ):
         (folder / "change.yaml").write_text(yaml.safe_dump({"download": change}))
         files = ["--configfile", folder / "mine.yaml", folder / "change.yaml"]
-        targets = ["--", "results/images/yfcc.h5"]
+        targets = ["results/images/yfcc.h5"]
         assert PROJECT.planned(*arguments, *files, targets=targets, config=None, folder=folder) == rules
