@@ -20,6 +20,8 @@ MEANS = ["r2", "r2_folds", "median_km", "r2_inner", "alpha_at_border"]
 NUMBERS = ["seeds", "images", "blocks", "r2", "low", "high", *MEANS[1:], "reason"]
 WORDS = ["tower", "pooling", "layers"]
 CONDITIONS = ["dataset", "probe", "target", "cv"]
+# Of baselines these are means over folds, while R2 is pooled over all images elsewhere.
+BY_FOLD = ("r2", "r2_latitude", "r2_longitude", "r2_haversine")
 DIFFERENCES = [*CONDITIONS, "choice", "family", "baseline", "difference", "low", "high", "p", "p_holm"]
 # Joined once a tower under "depth"; the other choices are made among all towers, so their tower is a result.
 OWN_TOWER = "own_tower"
@@ -131,6 +133,32 @@ def holm(p):
     return corrected
 
 
+def comparable(chosen):
+    """Rows with R2 set to not-a-number where a model was tested on other images than most models were.
+
+    A difference of two models' resamples is one on the same draw of places only if both draws are of the same units:
+    resamples are shared by what was tested on the same units, and by nothing else. A model that could not read some
+    of the images has others, so it is left out of comparisons, and named in a line on the output.
+
+    Args:
+        chosen: rows of :func:`geoprobe.analysis.families.chosen_rows` of the control none, of any prompts.
+
+    Returns:
+        The frame. In each row of CONDITIONS, choice and cluster those rows keep their R2 that have the numbers of
+        images and blocks that most rows with an R2 have; of numbers that are equally frequent, the greatest.
+    """
+    others = []
+    for _, part in chosen[chosen["r2"].notna()].groupby([*CONDITIONS, "choice", "cluster"], sort=False):
+        counts = part.value_counts(["images", "blocks"])
+        images, blocks = max(counts.index[counts == counts.max()])
+        others += part.index[(part["images"] != images) | (part["blocks"] != blocks)].tolist()
+    if others:
+        named = chosen.loc[others, ["family", "dataset"]].value_counts(sort=False)
+        names = ", ".join(f"{family} ({dataset}, {rows} rows)" for (family, dataset), rows in named.items())
+        print(f"not compared, as tested on other images than most models: {names}")
+    return chosen.assign(r2=chosen["r2"].mask(chosen.index.isin(others)))
+
+
 def compare_families(chosen, samples_of):
     """Paired differences in R2 between families, on the whole data set and the true labels.
 
@@ -151,9 +179,10 @@ def compare_families(chosen, samples_of):
         pairs = []
         for (second, before), (first, after) in itertools.combinations(members, 2):
             difference = after - before
-            difference = difference[np.isfinite(difference)]
-            low, high = interval(difference)
             value = first["r2"] - second["r2"]
+            # a model that is not comparable has resamples all the same
+            difference = difference[np.isfinite(difference) & np.isfinite(value)]
+            low, high = interval(difference)
             p = two_sided_p(value, difference)
             names = (first["choice"], first["family"], second["family"])
             pairs.append((*condition, *names, value, low, high, p))
@@ -171,14 +200,14 @@ def join_baselines(tables):
         tables: data set to its Parquet table of :func:`geoprobe.probes.baselines.score_baselines`.
 
     Returns:
-        A frame of dataset, baseline, cluster, cv, folds (with scores), n_test (images), METRICS.
+        A frame of dataset, baseline, cluster, cv, folds (with scores), n_test (images), METRICS; those of BY_FOLD end
+        in _folds (r2_folds), as no pooled R2 is to be compared with them.
     """
     keys = ["dataset", "baseline", "cluster", "cv"]
     both = pd.concat([pd.read_parquet(path).assign(dataset=dataset) for dataset, path in tables.items()])
     grouped = both.groupby(keys, sort=False)
-    return grouped.agg(
-        folds=("r2", "count"), n_test=("n_test", "sum"), **{name: (name, "mean") for name in METRICS}
-    ).reset_index()
+    means = {f"{name}_folds" if name in BY_FOLD else name: (name, "mean") for name in METRICS}
+    return grouped.agg(folds=("r2", "count"), n_test=("n_test", "sum"), **means).reset_index()
 
 
 def compare_models(probes, baselines, models, shown, choice, pairs, seed, paths):
@@ -218,7 +247,7 @@ def compare_models(probes, baselines, models, shown, choice, pairs, seed, paths)
             print(f"{rows[0]['family']}: {len(families)} layers and {len(of_choices)} choices of {len(rows)} seeds")
     joined = pd.concat(joined, ignore_index=True)
     write_table(joined, paths["choices"])
-    compared = chosen_rows(joined, shown["prompts"], choice, control="none")
+    compared = comparable(chosen_rows(joined, shown["prompts"], choice, control="none"))
     write_table(compare_families(compared, samples.of), paths["differences"])
     geolocated = {row["family"] for row in models.values() if row["geolocation"] == "yes"}
     write_table(compare_supervisions(compared, samples.of, geolocated, seed), paths["supervisions"])

@@ -16,15 +16,18 @@ def draw(families, names):
     """One panel a supervision, models by clusters, clusters from most to least localizable.
 
     Args:
-        families: rows of one choice of layers, target, cv and control: label, supervision, cluster, r2.
+        families: rows of one choice of layers, target, cv and control: label, supervision, cluster, r2 (not a number
+            where no probe could be fitted; shown as a dash).
         names: cluster number (as text) to name, in the order of the columns; "all" is put first.
 
     Returns:
         A figure.
     """
     columns = ["all", *names]
-    table = families.pivot_table(index="label", columns="cluster", values="r2", sort=False).reindex(columns=columns)
     supervision = families.drop_duplicates("label").set_index("label")["supervision"]
+    # not pivot_table: it drops a model that has no number
+    means = families.groupby(["label", "cluster"])["r2"].mean().unstack()
+    table = means.reindex(index=supervision.index, columns=columns)
     groups = [name for name in TITLES if name in set(supervision)]
     heights = [int((supervision == name).sum()) for name in groups]
     drawn, axes = figure(

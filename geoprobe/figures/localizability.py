@@ -13,7 +13,8 @@ def draw(ranking, samples):
     """A row a cluster: sample images, name and tier, mean R2 and the range over models.
 
     Args:
-        ranking: frame of one data set, most localizable first: cluster, name, tier, r2, lowest, highest, images.
+        ranking: frame of one data set and probe, most localizable first: cluster, name, tier, r2, lowest, highest (not
+            a number where no probe could be fitted), images.
         samples: cluster to a list of square uint8 images, the nearest to the centroid first.
 
     Returns:
@@ -41,7 +42,8 @@ def draw(ranking, samples):
         )  # fmt: skip
     axes.set_yticks(range(len(ranking)), ranking["name"])
     axes.tick_params(axis="y", pad=SAMPLES * 30 + 12, length=0)
-    low, high = min(0.0, ranking["lowest"].min()), max(ranking["highest"].max(), 0.1)
+    # a cluster that nothing was fitted in has no numbers, and its row no bar
+    low, high = min(ranking["lowest"].fillna(0.0).min(), 0.0), max(ranking["highest"].fillna(0.0).max(), 0.1)
     # the right half is for tier and size
     axes.set_xlim(low - 0.05 * (high - low), low + (high - low) / 0.55)
     # no R2 lies above 1, where the words stand

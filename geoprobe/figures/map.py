@@ -13,7 +13,8 @@ def draw(truth, predicted, title):
     """Two maps: the images where they were taken, and where the probe puts them.
 
     Args:
-        truth, predicted: latitude and longitude in degrees, shape (n, 2); predictions are held out.
+        truth, predicted: latitude and longitude in degrees, shape (n, 2); predictions are held out. With n = 0 the
+            maps are empty, and the title says that nothing could be fitted.
         title: names model, layer and folds.
 
     Returns:
@@ -36,5 +37,8 @@ def draw(truth, predicted, title):
         panel.grid(lw=0.3, color="0.85", zorder=0)
         panel.tick_params(labelsize=6)
     drawn.colorbar(shown, ax=axes, label="Great-circle error (km)", extend="max", shrink=0.9, pad=0.01)
-    drawn.suptitle(f"{title}; median error {np.median(error):,.0f} km, {len(error):,} images", size=9)
+    found = "nothing could be fitted"
+    if len(error):
+        found = f"median error {np.median(error):,.0f} km, {len(error):,} images"
+    drawn.suptitle(f"{title}; {found}", size=9)
     return drawn

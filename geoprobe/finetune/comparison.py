@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from geoprobe.analysis.bootstrap import interval
-from geoprobe.analysis.families import chosen_rows
+from geoprobe.analysis.families import chosen_rows, has_learned
 from geoprobe.finetune.evaluation import MEAN, METRICS, TOWER, score_predictions
 
 KEYS = ["dataset", "family", "label", "supervision"]
@@ -76,6 +76,9 @@ def correlate_ranks(x, y, resamples, seed):
 def correlate_probes(finetuned, choices, prompts, choice, resamples, seed):
     """Rank correlation between accuracy after fine-tuning and R2 of the probes, over families of models.
 
+    Only models that have learned something count: random weights, untrained copies and other baselines are at the
+    bottom of both rankings whatever the others do, and would make any correlation look high.
+
     Args:
         finetuned: frame of MODEL_COLUMNS.
         choices: summary of :func:`geoprobe.analysis.comparison.compare_models`, the chosen layers by family.
@@ -92,7 +95,9 @@ def correlate_probes(finetuned, choices, prompts, choice, resamples, seed):
     if choice == "depth":
         chosen = chosen[chosen["tower"] == TOWER]
     rows = []
-    for dataset, models in finetuned.groupby("dataset", sort=False):
+    learned = has_learned(finetuned.assign(origin=finetuned["family"]))
+    for dataset in finetuned["dataset"].unique():
+        models = finetuned[(finetuned["dataset"] == dataset) & learned]
         for condition, probes in chosen.groupby(CONDITIONS, sort=False):
             both = models.merge(probes[["origin", "r2"]], left_on="family", right_on="origin").dropna(subset=["r2"])
             for metric in METRICS:

@@ -55,6 +55,9 @@ class Push:
     def vectors(self, block, variant, fold, latitudes):
         """The step of each image, float64, shape (n, d).
 
+        A random step is as long as the probe's, and the opposite one for the opposite km, as the probe's is: a curve
+        over km is then along one line through the stream in both kinds.
+
         Args:
             block: number of the steered block.
             variant: kind, seed, direction, km.
@@ -65,7 +68,7 @@ class Push:
         steps = np.einsum("ndk,nk->nd", self.steps[block][fold], displacements(direction, km, latitudes))
         if kind == "probe":
             return steps
-        return np.linalg.norm(steps, axis=1)[:, None] * random_direction(steps.shape[1], seed, block)
+        return np.sign(km) * np.linalg.norm(steps, axis=1)[:, None] * random_direction(steps.shape[1], seed, block)
 
 
 def list_variants(km, seeds):
@@ -73,7 +76,7 @@ def list_variants(km, seeds):
 
     Args:
         km: distances in kilometres.
-        seeds: number of random directions.
+        seeds: number of random directions, each of which is taken both ways too.
 
     Raises:
         ValueError: there is no distance or random direction, or a distance is not a positive number.

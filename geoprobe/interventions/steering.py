@@ -29,6 +29,7 @@ from geoprobe.interventions.swap import (
     rank_dimensions,
     read_coefficients,
 )
+from geoprobe.probes.folds import NO_COUNTRY
 from geoprobe.runtime import provenance
 
 PHOTOS = ("first", "all")
@@ -43,7 +44,7 @@ def choose_photos(columns, photos="first"):
         photos: "first": one a landmark, the first of the store; "all".
 
     Returns:
-        Row numbers, in order. Images without a landmark or a country are left out.
+        Row numbers, in order. Images without a landmark or a country (any of NO_COUNTRY) are left out.
 
     Raises:
         ValueError: `photos` is neither.
@@ -53,7 +54,7 @@ def choose_photos(columns, photos="first"):
     known = [
         row
         for row, (group, country) in enumerate(zip(columns["groups"], columns["countries"], strict=True))
-        if group and country
+        if group and country.casefold() not in NO_COUNTRY
     ]
     if photos == "first":
         firsts = {}
@@ -89,14 +90,14 @@ def plan_pairs(countries, seed, maximum=None):
         most = f"{largest} of {names[sizes.argmax()]}" if count else "none"
         raise ValueError(
             f"of {count} images with a landmark and a country {most}: each cannot be paired with one of another "
-            "country; give a data set in which no country has more than half of the landmarks."
+            "country; give a data set in which no country has more than half of the photos."
         )
     shifts = np.arange(largest, count - largest + 1)
     rounds = len(shifts) if maximum is None else min(len(shifts), maximum // count)
     if rounds < 1:
         raise ValueError(
-            f"steering.pairs is {maximum}, fewer than the {count} landmarks, each of which is a source equally often; "
-            f"set it to {count} or more, or to null for all."
+            f"steering.pairs is {maximum}, and each of the {count} photos is a source equally often, which needs "
+            f"{count} pairs; set it to {count} or more, or to null for all."
         )
     generator = np.random.default_rng(seed)
     places = generator.permutation(len(names))[numbers]
@@ -326,7 +327,7 @@ def steer(
         cv: cross-validation whose folds' mean coefficients rank the dimensions.
         block: see :func:`geoprobe.interventions.swap.block_number`.
         shares: of the dimensions, 0 to 1; what changes nothing is copied from the plain texts.
-        rankings, random_seeds, where: see :func:`list_conditions`.
+        rankings, where, random_seeds (number of random rankings): see :func:`list_conditions`.
         max_new_tokens: tokens a text, at most.
         batch_size: images a batch, of the costliest where they differ.
         pairs, seed: see :func:`plan_pairs`.
@@ -336,8 +337,7 @@ def steer(
 
     Raises:
         MemoryError: the model or a batch does not fit.
-        ValueError: an option is not one, the block was not probed, the model writes no text, or the landmarks cannot
-            be paired; says which.
+        ValueError: an option is not one, the block was not probed, the model writes no text, or no pairs can be made.
     """
     output, device = Path(output), torch.device(device)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -85,20 +85,29 @@ class Condition:
 def list_conditions(where, rankings, random_seeds, shares):
     """Every Condition, in order.
 
+    Args:
+        where: list of PLACES.
+        rankings: list of RANKINGS.
+        random_seeds: number of random rankings; their seeds are 0, 1, ..., as those of additive steering are.
+        shares: of the dimensions, 0 to 1.
+
     Raises:
-        ValueError: a place is unknown, a share is not one, or random is asked for without seeds.
+        ValueError: a place is unknown, a share is not one, or random is asked for and there are no random rankings.
     """
     if unknown := [place for place in where if place not in PLACES]:
         raise ValueError(f'steering.where has "{unknown[0]}"; allowed: {", ".join(PLACES)}.')
     if outside := [share for share in shares if not 0 <= share <= 1]:
         raise ValueError(f"steering.shares has {outside[0]}; shares are from 0 to 1.")
-    if "random" in rankings and not random_seeds:
-        raise ValueError("steering.rankings has random, but steering.random_seeds is empty; give five or more.")
+    if "random" in rankings and random_seeds < 1:
+        raise ValueError(
+            f"steering.rankings has random, but steering.random_seeds is {random_seeds}; give 1 or more random "
+            "rankings to compare with, or take random out of the rankings."
+        )
     return [
         Condition(place, ranking, seed, share)
         for place in where
         for ranking in rankings
-        for seed in (random_seeds if ranking == "random" else [None])
+        for seed in (range(random_seeds) if ranking == "random" else [None])
         for share in map(float, shares)
     ]
 

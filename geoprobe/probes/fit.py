@@ -249,7 +249,8 @@ def fit_all(store, features, clusters, folds, fits_path, scores_path, names, opt
         folds: Parquet table of :func:`geoprobe.probes.folds.assign_folds`.
         fits_path: HDF5 file to write: /<tower>/<pooling>/<layer>/<cluster>/<target>/<cv>/<control>/ with held-out
             predictions (n, k), fold numbers and, of a ridge, coefficients (folds, d, k), intercepts (folds, k) and
-            alphas (folds, k); /rows/<cluster>; /labels/<cluster>/<control>; /deviations/...; ids.
+            alphas (folds, k); /rows/<cluster>; /labels/<cluster>/<control>; /deviations/...; ids. The group of a
+            layer is there, and empty, where nothing could be fitted.
         scores_path: probe table (Parquet) to write.
         names: dataset, model, prompt and probe, the table's first columns.
         options: of the probe.
@@ -285,8 +286,10 @@ def fit_all(store, features, clusters, folds, fits_path, scores_path, names, opt
                 table += json.loads(part["table"].asstr()[()])
                 name = "/".join(map(str, where))
                 part.copy("deviations", file, name=f"deviations/{name}")
-                if "fits" in part:  # nothing is fitted where a data set cannot have the folds asked for
+                if "fits" in part:
                     part.copy("fits", file, name=name)
+                else:  # the data set cannot have the folds asked for; readers find the layer, and no fit in it
+                    file.create_group(name)
         for name, value in {**names, "kind": options["kind"], "options": json.dumps(options), **provenance()}.items():
             file.attrs[name] = value
     with replacing(scores_path) as temporary:

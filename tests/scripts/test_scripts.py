@@ -208,7 +208,7 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
     calls = {
         "plot_heatmap": (choices, ranking, HEADLINE | {"cv": "blocked"}),
         "plot_captions": (choices, results / "analysis/differences.csv", HEADLINE),
-        "plot_localizability": (ranking, clusters, store, "bluemarble"),
+        "plot_localizability": (ranking, clusters, store, "bluemarble", "ridge"),
         "plot_contact_sheet": (clusters, store),
         "plot_elbow": (results / "clusters/bluemarble.elbow.csv",),
         "plot_balance": (

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from geoprobe.analysis.bootstrap import interval, resample_members
-from geoprobe.analysis.comparison import DIFFERENCES, compare_families, compare_models, holm, join_members
+from geoprobe.analysis.comparison import DIFFERENCES, comparable, compare_families, compare_models, holm, join_members
 from geoprobe.analysis.families import CHOICE_WHERE, WHERE, read_summary
 from geoprobe.probes.metrics import METRICS
 
@@ -64,6 +64,53 @@ def test_a_model_without_r2_differs_from_none_and_does_not_count():
     assert table.loc[[("gap", "a"), ("b", "gap")], ["difference", "low", "p", "p_holm"]].isna().all(axis=None)
     # one comparison is left, so nothing is corrected
     assert table.loc[("b", "a"), "p_holm"] == table.loc[("b", "a"), "p"] < 0.2
+
+
+def sized(sizes, **changes):
+    """Rows of families with these numbers of images and blocks."""
+    rows = [{**ROW, "family": name, "images": n, "blocks": b, "r2": 0.5} for name, (n, b) in sizes.items()]
+    return pd.DataFrame(rows).assign(**changes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left_out"),
+    [
+        ({"a": (90, 9), "b": (80, 9), "c": (90, 9)}, ["b"]),
+        ({"a": (90, 9), "b": (90, 8), "c": (90, 9)}, ["b"]),
+        ({"a": (80, 9), "b": (90, 9), "c": (80, 9), "d": (70, 9)}, ["b", "d"]),
+        ({"a": (80, 9), "b": (90, 9)}, ["a"]),
+        ({"a": (90, 9), "b": (90, 9)}, []),
+    ],
+    ids=["images", "blocks", "most", "tie", "none"],
+)
+def test_models_tested_on_other_images_than_most_are_named_and_lose_their_r2(sizes, left_out, capsys):
+    made, said = comparable(sized(sizes)), capsys.readouterr().out
+    assert made.loc[made["r2"].isna(), "family"].tolist() == left_out
+    assert (made["r2"].dropna() == 0.5).all()
+    assert said.count("\n") == bool(left_out)
+    assert all((f"{name} (earth, 1 rows)" in said) == (name in left_out) for name in sizes)
+
+
+def test_what_most_models_were_tested_on_is_asked_in_each_condition_of_those_that_have_an_r2(capsys):
+    whole, other = sized({"a": (90, 9), "b": (90, 9)}), {"a": (30, 5), "b": (30, 5)}
+    conditions = {"cluster": "3", "cv": "random", "dataset": "moon", "target": "cells", "choice": "depth"}
+    parts = [sized(other, **{name: value}) for name, value in conditions.items()]
+    empty = sized({"c": (0, 0), "d": (0, 0), "e": (0, 0)}, r2=np.nan)
+    prompts = sized({"f": (80, 9)}, prompt="where")  # a prompt makes no condition of its own
+    made = comparable(pd.concat([whole, *parts, empty, prompts], ignore_index=True))
+    assert made.loc[made["r2"].isna(), "family"].tolist() == ["c", "d", "e", "f"]
+    assert capsys.readouterr().out.count("(") == 1
+
+
+def test_a_model_tested_on_other_images_differs_from_none_and_does_not_count():
+    drawn = 1.0 + np.random.default_rng(0).normal(0, 0.5, 199)
+    frame = comparable(sized({"a": (90, 9), "other": (80, 9), "b": (90, 9)}, r2=[0.0, 2.0, 1.0]))
+    members = {"a": np.zeros(199), "other": drawn + 1, "b": drawn}
+    table = compare_families(frame, lambda row: members[row["family"]]).set_index(["family", "baseline"])
+    numbers = ["difference", "low", "high", "p", "p_holm"]
+    assert table.loc[[("other", "a"), ("b", "other")], numbers].isna().all(axis=None)
+    assert table.loc[("b", "a"), "difference"] == 1
+    assert table.loc[("b", "a"), "p_holm"] == table.loc[("b", "a"), "p"]
 
 
 def written_out(p):
@@ -322,9 +369,26 @@ def test_the_effect_of_text_is_that_of_the_pairs_in_every_cluster(run):
     assert single[["low", "high"]].tolist() == pytest.approx(limits)
 
 
+def test_a_model_tested_on_other_images_is_left_out_of_all_comparisons_but_keeps_its_choices(run, capsys):
+    [path] = [choices for _, choices, _ in run.probes if choices.name.startswith("clip")]
+    pd.read_parquet(path).assign(images=70).to_parquet(path)
+    run.compare(pairs=[{"baseline": "masked", "text": text, "matched": "size"} for text in ("clip", "llava")])
+    tables = {name: read_summary(run.folder / f"{name}.csv") for name in ("choices", "differences", "text_effect")}
+    kinds = read_summary(run.folder / "supervisions.csv")
+    assert tables["choices"]["r2"].notna().all()
+    differences = tables["differences"].set_index(["family", "baseline"])[["difference", "low", "high", "p", "p_holm"]]
+    assert differences.loc[[("clip", "masked"), ("llava", "clip")]].isna().all(axis=None)
+    assert differences.loc[("llava", "masked")].notna().all()
+    assert set(tables["text_effect"]["text"].dropna()) == {"llava"}
+    assert set(kinds["supervision"]) | set(kinds["baseline"]) == {"vision-only", "multimodal"}
+    assert "clip (earth, 2 rows)" in capsys.readouterr().out
+
+
 def test_baselines_are_the_mean_of_their_folds(run):
     table = run.compare()["baselines"].set_index("baseline")
-    assert table.loc["mean", ["folds", "n_test", "r2"]].tolist() == [2, 100, -0.2]
+    assert table.loc["mean", ["folds", "n_test", "r2_folds"]].tolist() == [2, 100, -0.2]
     assert table.loc["cell", "folds"] == 0
-    assert np.isnan(table.loc["cell", "r2"])
-    assert set(METRICS) < set(table)
+    assert np.isnan(table.loc["cell", "r2_folds"])
+    by_fold = {"r2", "r2_latitude", "r2_longitude", "r2_haversine"}
+    assert set(METRICS) - by_fold | {f"{name}_folds" for name in by_fold} < set(table)
+    assert not by_fold & set(table)

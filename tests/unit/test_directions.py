@@ -335,6 +335,20 @@ def test_random_directions_move_planted_probes_less_and_are_as_long(toy, toy_mod
         assert mean.rms_km == pytest.approx(np.sqrt((own["rms_km"] ** 2).mean()))
 
 
+def test_moves_of_the_probe_and_of_each_random_direction_are_odd_in_kilometres(toy, toy_model):
+    frame = toy[0].push(km=[500, 2000])
+    frame = frame[frame["km"] != 0].fillna({"seed": -1}).set_index(["block", "readout", "kind", "seed", "direction"])
+    there, back = (frame[frame["km"] > 0].set_index("km", append=True), frame[frame["km"] < 0])
+    back = back.set_index(-back["km"], append=True).reindex(there.index)
+    assert set(there.index.get_level_values("seed")) == {-1, *range(5)}
+    for name in ("moved_north_km", "moved_east_km"):
+        # in a tower of linear maps what a step moves is linear in it
+        np.testing.assert_allclose(back[name], -there[name], rtol=1e-3, atol=0.5)
+        assert (there[name].abs() > 5).mean() > 0.5
+    np.testing.assert_allclose(back["rms_km"], there["rms_km"], rtol=1e-3)
+    np.testing.assert_allclose(back["relative_norm"], there["relative_norm"], rtol=1e-6)
+
+
 def test_only_the_probes_of_an_images_own_fold_are_used(toy, toy_model, tmp_path):
     files = toy[0]
     (study := with_own_folds(files, tmp_path)).folds = np.where(files.folds == 0, 0, -1)

@@ -386,22 +386,22 @@ def test_fits_of_another_width_or_without_the_cross_validation_are_errors(files)
 
 
 def test_conditions_are_every_combination_with_seeds_for_random_alone():
-    made = list_conditions(["prefill", "every_step"], ["coefficients", "random"], [1, 2, 3], [0, 0.5])
+    made = list_conditions(["prefill", "every_step"], ["coefficients", "random"], 3, [0, 0.5])
     assert len(made) == len(set(made)) == 2 * (1 + 3) * 2
     assert {(one.ranking, one.seed) for one in made} == {
         ("coefficients", None),
+        ("random", 0),
         ("random", 1),
         ("random", 2),
-        ("random", 3),
     }
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((["always"], ["random"], [1], [0.5]), 'steering.where has "always"; allowed: prefill, every_step'),
-        ((["prefill"], ["random"], [1], [0, 1.5]), "steering.shares has 1.5"),
-        ((["prefill"], ["random"], [], [0.5]), "random_seeds is empty"),
+        ((["always"], ["random"], 1, [0.5]), 'steering.where has "always"; allowed: prefill, every_step'),
+        ((["prefill"], ["random"], 1, [0, 1.5]), "steering.shares has 1.5"),
+        ((["prefill"], ["random"], 0, [0.5]), "steering.random_seeds is 0; give 1 or more"),
     ],
     ids=["where", "shares", "seeds"],
 )

@@ -247,6 +247,21 @@ def test_accuracies_are_ranked_against_the_vision_towers_of_the_same_families(co
     assert (row["models"], row["finetuned_on"], row["dataset"]) == (3, "places", "tiles")
 
 
+def test_models_that_have_learned_nothing_do_not_count_in_the_correlation(compared):
+    (families, _, _), _ = compared
+    nothing = families.iloc[[0, 0]].assign(
+        family=["random", "good-untrained"], supervision=["baseline", "vision-only"], top1=[0.01, 0.02]
+    )
+    probes = choices({"weak": 0.3, "good": 0.2, "fair": 0.1, "random": -0.5, "good-untrained": -0.4})
+    found = correlate_probes(pd.concat([families, nothing]), probes, ["none"], "depth", RESAMPLES, 1)
+    row = found[found["metric"] == "top1"].iloc[0]
+    assert row["models"] == 3
+    assert row["rho"] == pytest.approx(-0.5)
+    alone = correlate_probes(nothing, probes, ["none"], "depth", RESAMPLES, 1)
+    assert (alone["models"] == 0).all()
+    assert alone["reason"].str.contains("0 models").all()
+
+
 def test_two_models_are_not_correlated(compared):
     (families, _, _), _ = compared
     found = correlate_probes(families, choices({"weak": 0.1, "fair": 0.2}), ["none"], "depth", RESAMPLES, 1)

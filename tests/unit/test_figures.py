@@ -87,6 +87,14 @@ def ranking():
     )
 
 
+def unfitted_ranking(rows):
+    """The ranking with the last so many clusters without a number."""
+    frame = ranking()
+    frame.loc[len(frame) - rows :, ["r2", "lowest", "highest"]] = np.nan
+    frame.loc[len(frame) - rows :, "tier"] = "not fitted"
+    return frame
+
+
 def draw_map(n=300):
     random = np.random.default_rng(0)
     truth = draw_on_sphere(n, random)
@@ -129,13 +137,29 @@ FIGURES = {
         ),
         NAMES,
     ),
+    "heatmap without a model": lambda: heatmap.draw(
+        summary(("blocked",), ("none",), clusters=("all", *NAMES)).assign(
+            r2=lambda frame: frame["r2"].where(frame["family"] != "masked")
+        ),
+        NAMES,
+    ),
+    "heatmap without numbers": lambda: heatmap.draw(
+        summary(("blocked",), ("none",), clusters=("all", *NAMES)).assign(r2=np.nan), NAMES
+    ),
     "layers": lambda: layers.draw(summary(controls=("none",), layers=range(4))),
     "layers of one cross-validation": lambda: layers.draw(summary(("blocked",), ("none",), layers=range(12))),
     "localizability": lambda: localizability.draw(ranking(), {int(name): squares(4) for name in NAMES}),
     "localizability of few images": lambda: localizability.draw(
         ranking(), {int(name): squares(1 + int(name)) for name in NAMES}
     ),
+    "localizability with a gap": lambda: localizability.draw(
+        unfitted_ranking(1), {int(name): squares(4) for name in NAMES}
+    ),
+    "localizability without numbers": lambda: localizability.draw(
+        unfitted_ranking(len(NAMES)), {int(name): squares(4) for name in NAMES}
+    ),
     "map": draw_map,
+    "map of nothing": lambda: draw_map(0),
     "objectives": lambda: objectives.draw(summary()),
     "objectives without control": lambda: objectives.draw(summary(("random", "blocked"), ("none",))),
     "objectives of one cross-validation": lambda: objectives.draw(summary(("buffered",))),
@@ -222,6 +246,19 @@ def test_the_heatmap_marks_a_missing_number():
     assert {text.get_position()[0] for text in gaps} == {4}
 
 
+@pytest.mark.parametrize(
+    ("name", "unfitted"), [("without a model", {"Masked autoencoder"}), ("without numbers", {*dict(LABELS.values())})]
+)
+def test_the_heatmap_keeps_a_model_without_a_number(name, unfitted):
+    figure, rows = FIGURES[f"heatmap {name}"](), {}
+    for panel in figure.axes[:2]:
+        labels = [label.get_text() for label in panel.get_yticklabels()]
+        for text in panel.texts:
+            rows.setdefault(labels[int(text.get_position()[1])], []).append(text.get_text())
+    assert set(rows) == {label for label, _ in LABELS.values()}
+    assert {label for label, texts in rows.items() if texts == ["–"] * 5} == unfitted
+
+
 def test_objectives_are_drawn_at_their_r2_with_the_first_family_on_top(texts_of):
     frame = summary(("blocked",), ("none",))
     figure = objectives.draw(frame)
@@ -303,6 +340,20 @@ def test_localizability_puts_the_most_localizable_on_top(texts_of):
     assert heights == [3, 2, 1, 0]
 
 
+@pytest.mark.parametrize(("name", "unfitted"), [("with a gap", 1), ("without numbers", len(NAMES))])
+def test_a_cluster_without_a_number_has_its_row_and_says_that_nothing_was_fitted(name, unfitted, texts_of):
+    figure = FIGURES[f"localizability {name}"]()
+    shown = [text.get_text() for text in texts_of(figure)]
+    assert sum(text.startswith("not fitted · ") for text in shown) == unfitted
+    [axes] = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES.values())[::-1]
+    dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert np.isnan(dots).sum() == unfitted
+    left, right = axes.get_xlim()
+    # the highest of 0.55 stays in the left part; without any number there is room for 0 to 0.1
+    assert left < 0 < (0.55 if unfitted == 1 else 0.1) < right
+
+
 def test_names_stand_clear_of_the_sample_images(texts_of):
     figure = FIGURES["localizability"]()
     texts_of(figure)
@@ -327,6 +378,14 @@ def test_the_map_puts_every_image_where_it_is_the_largest_errors_first():
         colours = np.asarray(scatter.get_array())
         expected = [great_circle(truth[row], predicted[row], radius=EARTH_RADIUS_KM).km for row in (1, 0, 2)]
         np.testing.assert_allclose(colours, expected, rtol=1e-6)
+
+
+def test_a_map_of_nothing_says_so_and_has_no_points():
+    figure = FIGURES["map of nothing"]()
+    assert figure.get_suptitle().endswith("buffered folds; nothing could be fitted")
+    assert "nothing could be fitted" not in FIGURES["map"]().get_suptitle()
+    for panel in figure.axes[:2]:
+        assert not any(len(artist.get_offsets()) > 1 for artist in panel.collections)
 
 
 def test_a_mosaic_lays_images_in_rows_and_leaves_the_rest_white():

@@ -10,8 +10,14 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
+from geoprobe.analysis.correlation import relate_coefficients
+from geoprobe.analysis.dimensions import ablate_dimensions
+from geoprobe.analysis.fairness import score_fairness
+from geoprobe.analysis.layers import find_fit, fitted_layers
+from geoprobe.analysis.transfer import transfer
 from geoprobe.geodesy import draw_on_sphere, to_sphere
 from geoprobe.images.store import write_store
+from geoprobe.interventions.push_plan import plan_pushes
 from geoprobe.probes.fit import fit_all, fit_layer
 from geoprobe.probes.folds import Split, assign_folds
 
@@ -324,6 +330,36 @@ def test_folds_that_a_data_set_cannot_have_leave_rows_with_the_reason(tmp_path):
     assert impossible["reason"].str.contains("for 4 folds").all()
     assert (impossible["fold"] == -1).all()
     assert list(table) == CONTRACT
+
+
+def test_where_no_folds_can_be_had_the_layers_are_there_without_fits_and_analyses_give_reasons(tmp_path):
+    positions = make_positions()
+    features = {("vision", "cls", layer): telling(positions, seed=layer) for layer in (0, 1)}
+    world = World(tmp_path, positions, features, np.arange(80) % 2, countries=["FR"] * 80)
+    assert (world.fit(cv=["countries"])["reason"] != "").all()
+    with h5py.File(world.fits) as file:
+        assert fitted_layers(file) == list(features)
+        for where in features:
+            for cluster in ("all", "0", "1"):
+                assert find_fit(file, where, cluster, "degrees", "countries") is None
+        [push] = plan_pushes(file, ["cls"], "all", "countries")
+        assert len(push.folds) == 0
+    held_out = (world.store, world.fold_table)
+    read = (world.stored_features, *held_out)
+    of_dimensions = {"clusters": "each", "shares": [1.0, 0.5], "rankings": ["raw"], "draws": 1}
+    frames = {
+        "fairness": score_fairness(world.fits, *held_out, "degrees", ["countries"], ["cls"], "last", 20, SEED),
+        "transfer": transfer(world.fits, *read, "degrees", ["countries"], ["cls"], "last", 20, SEED),
+        "dimensions": ablate_dimensions(world.fits, *read, ["countries"], ["cls"], "last", of_dimensions, 20, SEED),
+    }
+    # one layer; every pair of three clusters; three clusters in the first layer and in the last
+    assert {name: len(frame) for name, frame in frames.items()} == {"fairness": 1, "transfer": 9, "dimensions": 6}
+    for frame in frames.values():
+        assert frame["reason"].str.contains("for 4 folds").all()
+        assert (frame["images"] == 0).all()
+    pairs, summary = relate_coefficients(world.fits, ["countries"], ["cls"], "last", [1.0], 20, SEED)
+    assert pairs.empty
+    assert summary["reason"].str.startswith("0 clusters were fitted").all()
 
 
 def test_a_data_set_that_is_too_small_as_a_whole_has_reasons_for_a_table(tmp_path):

@@ -1,5 +1,8 @@
 """Localizability: tiers and ranks of clusters."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,12 +12,13 @@ from geoprobe.analysis.localizability import rank_clusters, tier_of
 THRESHOLDS, TIERS = [0.0, 0.1, 0.3], ["none", "hardly", "partly", "very"]
 
 
-def families(scores, dataset="earth", control="none"):
+def families(scores, dataset="earth", control="none", probe="ridge"):
     """Chosen layers; `scores` gives, by cluster, the R2 of each family."""
     return pd.DataFrame(
         [
             {
                 "dataset": dataset,
+                "probe": probe,
                 "family": f"family {number}",
                 "origin": f"family {number}",
                 "supervision": "vision-only",
@@ -79,7 +83,7 @@ def test_a_rank_carries_name_tier_and_statistics_of_its_cluster():
     assert ranked["images"].tolist() == [99, 98, 100]
     assert ranked["latitude_variance"].tolist() == [20.0] * 3
     assert list(ranked) == [
-        *("dataset", "rank", "cluster", "name", "tier", "r2", "lowest", "highest", "models"),
+        *("dataset", "probe", "rank", "cluster", "name", "tier", "r2", "lowest", "highest", "models"),
         *("images", "distance", "latitude_variance", "longitude_variance"),
     ]
 
@@ -106,6 +110,36 @@ def test_a_cluster_that_no_probe_could_be_fitted_in_comes_last_and_is_not_called
     assert ranked["tier"].iloc[-1] not in TIERS[1:]
 
 
+def test_each_probe_gives_a_ranking_of_its_own():
+    both = pd.concat([families({"0": [0.1], "1": [0.2]}), families({"0": [0.9], "1": [0.8]}, probe="mlp")])
+    ranked = rank_clusters(both, {"earth": clusters()}, THRESHOLDS, TIERS)
+    assert ranked["probe"].tolist() == ["ridge", "ridge", "mlp", "mlp"]
+    assert ranked["cluster"].tolist() == [1, 0, 0, 1]
+    assert ranked["rank"].tolist() == [1, 2, 1, 2]
+    assert ranked["r2"].tolist() == [0.2, 0.1, 0.9, 0.8]
+    assert ranked["models"].tolist() == [1, 1, 1, 1]
+
+
+def test_models_are_those_with_a_number():
+    ranked = rank({"0": [0.3, np.nan, 0.1], "1": [0.1, 0.1, 0.1], "2": [np.nan] * 3})
+    assert ranked["cluster"].tolist() == [0, 1, 2]
+    assert ranked["models"].tolist() == [2, 3, 0]
+    assert ranked["r2"].tolist()[:2] == pytest.approx([0.2, 0.1])
+    assert ranked["tier"].tolist() == ["partly", "partly", "not fitted"]
+
+
+def test_a_model_that_was_read_in_several_towers_counts_once():
+    # clip/vision, clip/text and dino
+    frame = families({"0": [0.1, 0.3, 0.8], "1": [0.6, np.nan, 0.0]})
+    frame["origin"] = frame["family"].replace({"family 0": "clip", "family 1": "clip", "family 2": "dino"})
+    ranked = rank_clusters(frame, {"earth": clusters()}, THRESHOLDS, TIERS)
+    assert ranked["cluster"].tolist() == [0, 1]
+    assert ranked["r2"].tolist() == pytest.approx([0.5, 0.3])
+    assert ranked["lowest"].tolist() == pytest.approx([0.2, 0.0])
+    assert ranked["highest"].tolist() == pytest.approx([0.8, 0.6])
+    assert ranked["models"].tolist() == [2, 2]
+
+
 def test_baselines_and_untrained_copies_do_not_count_unless_there_is_nothing_else():
     frame = families({"0": [0.4, 0.2, 0.0, 0.0], "1": [0.1, 0.3, 0.9, 0.9]})
     frame.loc[frame["family"] == "family 2", "supervision"] = "baseline"
@@ -116,3 +150,36 @@ def test_baselines_and_untrained_copies_do_not_count_unless_there_is_nothing_els
     assert ranked["models"].tolist() == [2, 2]
     alone = rank_clusters(frame[frame["family"] == "family 2"], {"earth": clusters()}, THRESHOLDS, TIERS)
     assert alone["r2"].tolist() == pytest.approx([0.9, 0.0])
+
+
+def drawn_by(name, monkeypatch, *arguments):
+    """What a plotting script draws."""
+    path = Path(__file__).resolve().parents[2] / f"workflow/scripts/{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    script, drawn = importlib.util.module_from_spec(spec), []
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "draw", lambda *of: drawn.append(of))
+    monkeypatch.setattr(script, "save_figure", lambda *of: None)
+    monkeypatch.setattr(script, "read_squares", lambda store, rows: [], raising=False)
+    script.plot(*arguments, [], 40)
+    return drawn[0]
+
+
+@pytest.mark.parametrize(("probe", "order"), [("ridge", [1, 0]), ("mlp", [0, 1])])
+def test_figures_show_the_ranking_by_their_probe(tmp_path, monkeypatch, probe, order):
+    scores = {"ridge": {"0": [0.1], "1": [0.2]}, "mlp": {"0": [0.9], "1": [0.8]}}
+    chosen = pd.concat([families(values, probe=name) for name, values in scores.items()])
+    chosen = chosen.assign(prompt="none", choice="inner", target="degrees", cv="blocked")
+    paths = [tmp_path / name for name in ("choices.csv", "ranking.csv", "clusters.parquet")]
+    chosen.drop(columns="origin").to_csv(paths[0], index=False)
+    rank_clusters(chosen, {"earth": clusters()}, THRESHOLDS, TIERS).to_csv(paths[1], index=False)
+    pd.DataFrame({"cluster": [0, 1], "distance": [0.0, 0.0]}).to_parquet(paths[2])
+
+    ranked, _ = drawn_by("plot_localizability", monkeypatch, *paths[1:], "images.h5", "earth", probe)
+    assert ranked["cluster"].tolist() == order
+    assert ranked["r2"].tolist() == [scores[probe][str(cluster)][0] for cluster in order]
+
+    headline = {"prompts": ["none"], "choice": "inner", "target": "degrees", "cv": "blocked", "dataset": "earth"}
+    shown, names = drawn_by("plot_heatmap", monkeypatch, *paths[:2], headline | {"probe": probe})
+    assert list(names) == [str(cluster) for cluster in order]
+    assert set(shown["probe"]) == {probe}

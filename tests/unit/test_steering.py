@@ -31,14 +31,14 @@ OPTIONS = {
     "block": 1,
     "shares": [0, 0.5, 1.0],
     "rankings": ["coefficients", "random"],
-    "random_seeds": [1],
+    "random_seeds": 1,
     "where": ["prefill", "every_step"],
     "max_new_tokens": 3,
     "batch_size": 2,
     "pairs": 10,
     "seed": 3,
 }
-# landmark, country, width and height, colour; a landmark's second photo, and two that cannot be used
+# landmark, country, width and height, colour; a landmark's second photo, and three that cannot be used
 PHOTOS = [
     ("tower", "France", (60, 40), (255, 0, 0)),
     ("tower", "France", (60, 60), (200, 0, 90)),
@@ -48,6 +48,7 @@ PHOTOS = [
     ("rock", "", (60, 60), (9, 99, 9)),
     ("bridge", "France", (100, 100), (250, 250, 250)),
     ("fort", "India", (200, 120), (255, 255, 0)),
+    ("cave", "Unknown", (60, 60), (99, 9, 9)),
 ]
 
 
@@ -162,13 +163,20 @@ def test_half_of_the_landmarks_in_one_country_make_one_round():
     [
         (["a", "a", "b"], None, "of 3 images with a landmark and a country 2 of a: each cannot be paired"),
         ([], None, "of 0 images with a landmark and a country none"),
-        (["a", "b", "c"], 2, "steering.pairs is 2, fewer than the 3 landmarks"),
+        (["a", "b", "c"], 2, "steering.pairs is 2, and each of the 3 photos .* needs 3 pairs; set it to 3 or more"),
     ],
     ids=["majority", "none", "maximum"],
 )
 def test_landmarks_that_cannot_be_paired_are_an_error(countries, maximum, message):
     with pytest.raises(ValueError, match=message):
         plan_pairs(countries, 0, maximum)
+
+
+@pytest.mark.parametrize("name", ["", "unknown", "Unknown"])
+def test_photos_without_a_country_are_neither_sources_nor_targets(name):
+    columns = {"groups": ["tower", "rock", "rock", "gate"], "countries": ["France", name, "Japan", name]}
+    assert choose_photos(columns).tolist() == [0, 2]
+    assert choose_photos(columns, "all").tolist() == [0, 2]
 
 
 def test_one_photo_a_landmark_is_the_first_of_those_that_can_be_used(store):
@@ -258,7 +266,7 @@ def test_nothing_is_generated_twice(monkeypatch, run, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_all_dimensions_at_every_step_of_the_last_block_give_the_targets_text(dtype, run, tmp_path):
-    options = {"block": "last", "shares": [1], "rankings": ["random"], "random_seeds": [1], "batch_size": 8}
+    options = {"block": "last", "shares": [1], "rankings": ["random"], "random_seeds": 1, "batch_size": 8}
     _, records = run(tmp_path / "last.jsonl", dtype, **options)
     plain = {record["source"]: record["text"] for record in records[:5]}
     swaps = [record for record in records if record["where"] == "every_step"]

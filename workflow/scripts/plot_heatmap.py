@@ -9,7 +9,7 @@ from geoprobe.runtime import rule_log
 def plot(choices, ranking, headline, paths, dpi):
     """Read the chosen layers by family and the ranking, keep the headline's rows, draw."""
     chosen = chosen_rows(read_summary(choices), **headline, control="none")
-    ranked = select(read_summary(ranking), dataset=headline["dataset"])
+    ranked = select(read_summary(ranking), dataset=headline["dataset"], probe=headline["probe"])
     save_figure(draw(chosen, dict(zip(ranked["cluster"], ranked["name"], strict=True))), paths, dpi)
 
 

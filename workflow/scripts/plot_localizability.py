@@ -10,9 +10,9 @@ from geoprobe.images.store import read_squares
 from geoprobe.runtime import rule_log
 
 
-def plot(ranking, clusters, store, dataset, paths, dpi):
-    """Read the ranking and the most typical images of each cluster, draw."""
-    ranked = select(pd.read_csv(ranking), dataset=dataset)
+def plot(ranking, clusters, store, dataset, probe, paths, dpi):
+    """Read the ranking by one probe and the most typical images of each cluster, draw."""
+    ranked = select(pd.read_csv(ranking), dataset=dataset, probe=probe)
     table = pd.read_parquet(clusters)
     samples = {
         cluster: list(read_squares(store, typical_rows(table, cluster, SAMPLES))) for cluster in ranked["cluster"]
@@ -27,6 +27,7 @@ if __name__ == "__main__":
             snakemake.input.clusters,
             snakemake.input.store,
             snakemake.wildcards.dataset,
+            snakemake.wildcards.probe,
             snakemake.output,
             snakemake.params.dpi,
         )

@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 
+from geoprobe.analysis.layers import find_fit
 from geoprobe.figures.map import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.images.store import read_positions
@@ -12,20 +13,22 @@ from geoprobe.runtime import rule_log
 
 
 def plot(store, fits, label, poolings, target, cv, paths, dpi):
-    """Read the held-out predictions of the vision tower's last layer with the first pooling that it has, draw."""
+    """Read the held-out predictions of the vision tower's last layer with the first pooling that it has, draw.
+
+    The maps are empty where the data set cannot have this cross-validation, or nothing could be tested in it.
+    """
     positions, _ = read_positions(store)
     with h5py.File(fits, "r") as file:
         pooling = next((name for name in poolings if name in file["vision"]), None)
         if pooling is None:
             has = ", ".join(file["vision"])
             raise ValueError(f"{fits}: the vision tower has {has}, none of analysis.poolings; add one of these there")
-        layers = file[f"vision/{pooling}"]
-        layer = max(layers, key=int)
-        predicted = layers[f"{layer}/{ALL}/{target}/{cv}/none/predictions"][:].astype(np.float64)
-    tested = np.isfinite(predicted).all(axis=1)
-    title = f"{label}, block {layer}, {pooling} pooling, {cv} folds"
-    drawn = draw(positions[tested], to_positions(predicted[tested], target), title)
-    save_figure(drawn, paths, dpi)
+        layer = max(file[f"vision/{pooling}"], key=int)
+        fit = find_fit(file, ("vision", pooling, layer), ALL, target, cv)
+        predicted = None if fit is None else fit["predictions"][:].astype(np.float64)
+    tested = np.zeros(len(positions), dtype=bool) if fit is None else np.isfinite(predicted).all(axis=1)
+    at = to_positions(predicted[tested], target) if tested.any() else np.empty((0, 2))
+    save_figure(draw(positions[tested], at, f"{label}, block {layer}, {pooling} pooling, {cv} folds"), paths, dpi)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rank the clusters of each data set by localizability."""
+"""Rank the clusters of each data set by localizability, by each probe."""
 
 import pandas as pd
 
