@@ -26,9 +26,10 @@ class Project:
 
     def snakemake(self, *arguments, config=TINY, check=True, folder=None):
         """Run Snakemake with the tiny configuration; returns the finished process with its output as text."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
-        if config is not None:
-            command += ["--configfile", str(config)]
+        command = [sys.executable, "-m", "snakemake"]
+        # before an option of one value: --configfile takes all that follows it, targets as well
+        command += ["--configfile", str(config)] if config is not None else []
+        command += ["--cores", "2"]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(
             [*command, *map(str, arguments)],
