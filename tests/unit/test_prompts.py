@@ -210,4 +210,4 @@ def test_the_prompts_of_the_configuration_can_all_be_made(tokenizer):
     lengths = {name: len(tokenizer.encode(text, add_special_tokens=False)) for name, text in made.items()}
     assert lengths["neutral"] == lengths["coordinates"]
     assert lengths["random-1"] == lengths["random-2"] == lengths["random-3"] == 20
-    assert len(set(made.values())) == len(made) == 7
+    assert len(set(made.values())) == len(made) == 8
