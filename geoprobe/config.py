@@ -188,6 +188,11 @@ def check_config(config, root):
     """
     schema = yaml.safe_load(Path(root, SCHEMA).read_text(encoding="utf-8"))
     check_schema(config, schema)
+    for options in config["datasets"].values():
+        # a table that ships with the checkout is found from any working folder
+        shipped = Path(root, options.get("path") or "")
+        if options.get("path") and not Path(options["path"]).exists() and shipped.is_file():
+            options["path"] = str(shipped)
     own = config["registry"]
     if own is not None and not Path(own).is_file():
         raise ValueError(
