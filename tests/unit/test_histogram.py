@@ -121,7 +121,7 @@ def test_features_come_out_of_the_engine_as_any_models(tmp_path, workers):
         assert "square roots of the shares" in file.attrs["preprocessing"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device on this machine")
 def test_counts_are_the_same_on_a_gpu(model):
     batch = batch_of(model, photos())["pixel_values"]
     assert torch.equal(model.module(batch.cuda()).cpu(), model.module(batch))

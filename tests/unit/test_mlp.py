@@ -357,7 +357,7 @@ def test_features_that_cannot_be_written_to_are_taken():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device on this machine")
 def test_a_gpu_gives_what_a_cpu_gives():
     x, y, split = planted()
     options = {**OPTIONS, "max_iter": 10}

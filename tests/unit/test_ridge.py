@@ -409,7 +409,7 @@ def test_features_that_do_not_vary_predict_the_mean(d, penalty):
 def test_torch_gives_what_numpy_gives(device, n, d, penalty, dtype, standardise):
     torch = pytest.importorskip("torch")
     if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+        pytest.skip("there is no CUDA device on this machine")
     x, y = problem(n, d)
     x = x.astype(dtype)
     x.flags.writeable = False

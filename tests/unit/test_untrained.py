@@ -140,7 +140,8 @@ def load(row, **options):
 
 
 def states():
-    old = np.random.get_state()  # noqa: NPY002 (what libraries may draw from)
+    # numpy's old global state is read, not drawn from: a library that draws from it would be found out
+    old = np.random.get_state()  # noqa: NPY002
     return torch.get_rng_state().numpy().tobytes(), old[1].tobytes(), old[2:], random.getstate()
 
 
