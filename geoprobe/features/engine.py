@@ -16,10 +16,10 @@ from geoprobe.features import memory
 from geoprobe.features.batches import halve, sample_rows, schedule, split_rows, without
 from geoprobe.features.decoding import Batches, load_batches
 from geoprobe.features.layout import choose_readings, list_datasets
+from geoprobe.features.placing import load_placed
 from geoprobe.features.store import DONE, open_partial, partial_of
 from geoprobe.features.writing import WriteBehind
 from geoprobe.images.store import read_positions
-from geoprobe.models.loading import load_model, model_bytes
 from geoprobe.models.pooling import gather_tokens, pool_tokens
 from geoprobe.models.towers import reading_blocks
 from geoprobe.runtime import peak_mb, provenance
@@ -135,7 +135,7 @@ def extract_features(
     rows = split_rows(len(ids), shard, shards)
     ids = ids[rows.start : rows.stop]
     try:
-        model = _load(row, folder, prompt, protocol, device, offload)
+        model = load_placed(row, folder, prompt, protocol, device, offload)
         readings = choose_readings(model.towers, poolings, layers)
         datasets = list_datasets(model.towers, readings)
         attributes = {
@@ -177,17 +177,6 @@ def extract_features(
 def _digest_of(store):
     with h5py.File(store, "r") as file:
         return file.attrs["digest"]
-
-
-def _load(row, folder, prompt, protocol, device, offload):
-    """The model on the device, or spread over what there is."""
-    placement, files = None, Path(folder or row["id"])
-    if files.is_dir():
-        placement = memory.choose_placement(row["model"], model_bytes(row, files), device, offload)
-    model = load_model(row, folder, prompt, protocol, placement)
-    if not model.placed:
-        model.module.to(device)
-    return model
 
 
 def _describe_model(model, row, readings):

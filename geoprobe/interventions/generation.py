@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from geoprobe.features import memory
 from geoprobe.features.batches import plan
 from geoprobe.features.decoding import Batches, load_batches
+from geoprobe.features.placing import load_placed
 from geoprobe.interventions.swap import acting_on
-from geoprobe.models.loading import load_model, model_bytes
 from geoprobe.runtime import replacing
 
 HEADER = "header"
@@ -45,16 +44,12 @@ def load_writer(row, folder, prompt, protocol, device, offload):
         MemoryError: it does not fit.
         ValueError: the model writes no text.
     """
-    files = Path(folder or row["id"])
-    placement = memory.choose_placement(row["model"], model_bytes(row, files), device, offload)
-    model = load_model(row, folder, prompt, protocol, placement)
+    model = load_placed(row, folder, prompt, protocol, device, offload)
     if model.generate is None or "text" not in model.towers:
         raise ValueError(
             f'{row["model"]}: a model of the loader "{row["loader"]}" writes no text; '
             "choose models that take an image and a text, such as LLaVA, Qwen2.5-VL or Gemma 3."
         )
-    if not model.placed:
-        model.module.to(device)
     return model
 
 

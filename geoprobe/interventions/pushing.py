@@ -12,15 +12,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from geoprobe.features import memory
 from geoprobe.features.batches import plan, sample_rows
 from geoprobe.features.decoding import Batches, load_batches
 from geoprobe.features.engine import SAMPLE, read_tower
 from geoprobe.features.layout import Reading
+from geoprobe.features.placing import load_placed
 from geoprobe.images.store import read_positions
 from geoprobe.interventions.directions import COLUMNS, adding, keeping, starting_after, summarise_steps
 from geoprobe.interventions.push_plan import choose_images, list_variants, plan_pushes
-from geoprobe.models.loading import load_model, model_bytes
 from geoprobe.models.towers import reading_blocks
 from geoprobe.probes.folds import unit_of
 from geoprobe.probes.labels import join_on_ids
@@ -190,7 +189,7 @@ def push_positions(
         empty = {"tower": push.tower, "pooling": push.pooling, "cv": cv, "images": 0, "reason": reason}
         frames.append(pd.DataFrame([empty], columns=COLUMNS))
     if ready:
-        model = _load(row, folder, prompt, protocol, device, work / "offload")
+        model = load_placed(row, folder, prompt, protocol, device, work / "offload")
     for push, rows in ready:
         found = _run(store, row, model, push, rows, fold, positions, variants, options, device, workers, work, code)
         for block in push.blocks:
@@ -210,17 +209,6 @@ def push_positions(
             )
     shutil.rmtree(work, ignore_errors=True)
     return pd.concat(frames, ignore_index=True)
-
-
-def _load(row, folder, prompt, protocol, device, offload):
-    """The model on the device, or spread over what there is."""
-    placement, files = None, Path(folder or row["id"])
-    if files.is_dir():
-        placement = memory.choose_placement(row["model"], model_bytes(row, files), device, offload)
-    model = load_model(row, folder, prompt, protocol, placement)
-    if not model.placed:
-        model.module.to(device)
-    return model
 
 
 def _run(store, row, model, push, rows, fold, positions, variants, options, device, workers, work, code):

@@ -17,6 +17,7 @@ from torch import nn
 
 from geoprobe.analysis.bootstrap import draw_weights
 from geoprobe.encoders.architecture import build_encoder, save_encoder
+from geoprobe.features import placing
 from geoprobe.features.engine import extract_features
 from geoprobe.features.store import read_features
 from geoprobe.geodesy import EARTH_RADIUS_KM, draw_on_sphere
@@ -145,7 +146,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture
 def toy_model(toy, monkeypatch):
-    monkeypatch.setattr(pushing, "load_model", lambda *_args: toy[1])
+    monkeypatch.setattr(placing, "load_model", lambda *_args: toy[1])
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from geoprobe.encoders.architecture import build_encoder, save_encoder
-from geoprobe.features import engine, memory
+from geoprobe.features import engine, memory, placing
 from geoprobe.features.engine import extract_features
 from geoprobe.features.joining import join_shards
 from geoprobe.features.store import list_layers, partial_of, read_features
@@ -161,7 +161,7 @@ def changed_model(monkeypatch):
     """Let the engine load what a function makes of the model that it would have loaded."""
 
     def change(function):
-        monkeypatch.setattr(engine, "load_model", lambda *args: function(load_model(*args)))
+        monkeypatch.setattr(placing, "load_model", lambda *args: function(load_model(*args)))
 
     return change
 
@@ -598,7 +598,7 @@ def test_a_model_that_is_spread_is_loaded_in_its_places_and_leaves_no_offloaded_
         return model
 
     monkeypatch.setattr(memory, "choose_placement", choose)
-    monkeypatch.setattr(engine, "load_model", load)
+    monkeypatch.setattr(placing, "load_model", load)
     assert_same(extract(made, tmp_path / "f.h5"), undisturbed)
     assert asked == [("random-seed1", placement["offload_folder"]), placement]
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
@@ -668,7 +668,7 @@ def ragged(monkeypatch, tmp_path):
         tower = Tower(module.blocks, "blocks", WIDTH, ("last", "mean", "maxmin"), tokens_of, "")
         return LoadedModel(module, Patches(), forward, {"text": tower}, pad, cost, digest="ragged")
 
-    monkeypatch.setattr(engine, "load_model", load)
+    monkeypatch.setattr(placing, "load_model", load)
     sides = np.random.default_rng(4).integers(1, 9, (23, 2)) * 4
     sizes = [(int(width), int(height)) for width, height in sides]
     row = {"model": "ragged", "loader": "local", "id": "none", "revision": "none", "supervision": "multimodal"}
@@ -686,7 +686,7 @@ def test_images_of_unlike_size_give_the_features_of_each_alone(ragged, tmp_path,
     # all images of a batch are padded to the longest: that stays within three of the costliest image's tokens
     assert max(count * length for count, length in together) <= 3 * max(cost(*size) for size in sizes)
     assert max(count for count, _ in together) > 3
-    monkeypatch.setattr(engine, "load_model", lambda *_: load(cost=None))
+    monkeypatch.setattr(placing, "load_model", lambda *_: load(cost=None))
     in_order = extract((store, row), tmp_path / "order.h5", **RAGGED, batch_size=3)
     single = extract((store, row), tmp_path / "single.h5", **RAGGED, batch_size=1)
     assert_same(bucketed, single, **CLOSE)
@@ -736,7 +736,7 @@ def test_memory_full_of_images_of_unlike_size_makes_smaller_batches(ragged, tmp_
 
         return dataclasses.replace(model, forward=forward)
 
-    monkeypatch.setattr(engine, "load_model", full)
+    monkeypatch.setattr(placing, "load_model", full)
     del seen[:]
     assert_same(extract((store, row), tmp_path / "f.h5", **RAGGED, batch_size=8), undisturbed, **CLOSE)
     assert max(count * length for count, length in seen) <= 1.2 * most

@@ -63,7 +63,7 @@ LABELS = FOLD_READERS | {"plot_map"}
 # what only other models use
 OTHER_LOADERS = ("transformers", "vision", "multimodal", "timm", "open_clip", "histogram")
 RIDGE = ("ridge", "primal", "dual", "moments", "backend")
-ENGINE = ("engine", "batches", "decoding", "layout", "memory", "writing")
+ENGINE = ("engine", "batches", "decoding", "layout", "memory", "placing", "writing")
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "score_baselines", "score_probe"} | {
     "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"
 } | CLOSER  # fmt: skip
