@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
 from threadpoolctl import ThreadpoolController
 
 
@@ -15,7 +14,7 @@ class Backend(NamedTuple):
     Attributes:
         asarray: a numpy array as float64 where the sums are computed.
         shifted: rows of features less a shift, in float64: (features, index, shift).
-        add_gram: adds x'x to the lower triangle of a matrix in place: (matrix, x).
+        add_gram: adds x'x to a matrix in place: (matrix, x).
         eigh: eigenvalues, rising, and eigenvectors of a stack of symmetric matrices; it reads the lower triangles.
         zeros: float64 zeros of a shape.
         to_numpy: back again.
@@ -30,8 +29,8 @@ class Backend(NamedTuple):
 
 
 def _add_gram(matrix, x):
-    # of the transposes, as BLAS counts by columns; half the work of a product, and no temporary of (d, d)
-    dsyrk(1.0, x.T, beta=1.0, c=matrix.T, overwrite_c=1)
+    # numpy sees that both are one array and does half the work; scipy's BLAS would wait for numpy's idle threads
+    matrix += x.T @ x
 
 
 def make_backend(device):

@@ -53,7 +53,7 @@ class Moments:
         counts: rows in each set, shape (s,).
         x: sum of the features, shape (s, d).
         y: sum of the targets, shape (s, k).
-        xx: sum of the products of features, shape (s, d, d); only the lower triangles are filled.
+        xx: sum of the products of features, shape (s, d, d); the lower triangles count.
         xy: sum of the products of features and targets, shape (s, d, k).
     """
 

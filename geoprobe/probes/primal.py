@@ -10,6 +10,8 @@ from geoprobe.probes.moments import gather_moments, read_chunks
 BLOCK = 1024  # rows whose projections are held at once: small enough for the cache, large enough for the product
 SMALL = 256  # columns below which eigendecompositions are done in one stack, and not side by side
 EPSILON = np.finfo(np.float64).eps
+SINGLE = np.finfo(np.float32).eps
+LOST = 1e-4  # the most that single precision may take of what a leave-one-out residual is divided by
 
 
 def list_sets(splits, trainings):
@@ -157,6 +159,38 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
     return coefficients, intercepts, largest, [one for kept in parts for one in kept]
 
 
+def project(x, directions, inverse):
+    """Squared lengths along directions (d, d), each divided by its eigenvalue at every penalty, shape (m, a)."""
+    projected = x @ directions
+    projected *= projected
+    return projected @ inverse
+
+
+def in_single(directions, inverse):
+    """Both in single precision, and the root of the sum over directions of their squared length over eigenvalue."""
+    spread = np.sqrt((directions * directions).sum(axis=0) @ inverse[:, 0])
+    return directions.astype(np.float32), inverse.astype(np.float32), spread
+
+
+def leverages(x, directions, inverse, single):
+    """Leverages of centred rows of shape (m, d) at each penalty, without the intercept's 1 / n, shape (m, a).
+
+    They only choose the penalty. With `single` of :func:`in_single` they are in single precision, which is twice as
+    fast, but for the rows whose 1 - h could lose more than :data:`LOST` of itself by that: rows that nearly
+    determine their own prediction, and all of features whose variances are far apart.
+    """
+    if single is None:
+        return project(x, directions, inverse)
+    # x'v is off by about the rounding of |x||v|, and h = sum (x'v)^2 / eigenvalue by at most twice the root of this sum
+    lost = 16 * SINGLE * np.sqrt(np.einsum("ij,ij->i", x, x)) * single[2]
+    if np.median(lost) > LOST:
+        return project(x, directions, inverse)
+    result = project(x.astype(np.float32), *single[:2]).astype(np.float64)
+    again = np.flatnonzero(~(lost <= LOST * (1 - result[:, 0])))
+    result[again] = project(x[again], directions, inverse)
+    return result
+
+
 def leave_one_out(chunks, targets, works, fits, shift, backend):
     """Sums of squared leave-one-out residuals, by split: shape (F, a * k).
 
@@ -167,29 +201,36 @@ def leave_one_out(chunks, targets, works, fits, shift, backend):
     n, k = targets.shape
     errors = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
     trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
+    tasks = [(work, position) for work, each in enumerate(works) for position in each.outer]
     offset = backend.asarray(shift)
+    on_cpu = isinstance(offset, np.ndarray)
+    parallel = len(shift) >= SMALL and on_cpu
+    outer = {number for work in works for number in work.outer.values()}
+    single = {number: in_single(*kept[number][:2]) if on_cpu else None for number in outer}
     for rows, features in read_chunks(chunks, n):
         for first in range(0, len(rows), BLOCK):
             block = rows[first : first + BLOCK]
             x = backend.shifted(features, slice(first, first + BLOCK), offset)
             y = backend.asarray(targets[block])
-            for work, error, masks in zip(works, errors, trained, strict=True):
-                for position, number in work.outer.items():
-                    inside = np.flatnonzero(masks[position][block])
-                    if not len(inside):
-                        continue
-                    directions, inverse, mean = kept[number]
-                    own = x[inside]
-                    residual = own @ coefficients[number] + intercepts[number]
-                    residual = residual.reshape(len(inside), -1, k) - y[inside][:, None, :]
-                    own -= mean
-                    projected = own @ directions
-                    projected *= projected
-                    rest = 1 - 1 / work.n_train[position] - projected @ inverse
-                    # of two equal rows and the like nothing is left but rounding
-                    residual /= rest.clip(min=EPSILON)[:, :, None]
-                    residual *= residual
-                    error[position] += residual.sum(0).reshape(-1)
+
+            def add(task, block=block, x=x, y=y):
+                work, position = task
+                number = works[work].outer[position]
+                inside = np.flatnonzero(trained[work][position][block])
+                if not len(inside):
+                    return
+                directions, inverse, mean = kept[number]
+                own = x[inside]
+                residual = own @ coefficients[number] + intercepts[number]
+                residual = residual.reshape(len(inside), -1, k) - y[inside][:, None, :]
+                own -= mean
+                rest = 1 - 1 / works[work].n_train[position] - leverages(own, directions, inverse, single[number])
+                # of two equal rows and the like nothing is left but rounding
+                residual /= rest.clip(min=EPSILON)[:, :, None]
+                residual *= residual
+                errors[work][position] += residual.sum(0).reshape(-1)
+
+            side_by_side(add, tasks) if parallel else [add(task) for task in tasks]
     return [backend.to_numpy(error) for error in errors]
 
 

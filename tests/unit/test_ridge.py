@@ -50,7 +50,9 @@ def same_fits(ours, theirs, tolerance):
     for name in ("coefficients", "intercepts", "predictions", "r2_inner"):
         mine, other = getattr(ours, name), getattr(theirs, name)
         np.testing.assert_array_equal(np.isnan(mine), np.isnan(other))
-        assert apart(np.nan_to_num(mine), np.nan_to_num(other)) < tolerance
+        # leverages of leave-one-out are in single precision, and the order of the products is not fixed
+        close = max(tolerance, 1e-6) if name == "r2_inner" else tolerance
+        assert apart(np.nan_to_num(mine), np.nan_to_num(other)) < close
     for name in ("folds", "alphas", "at_border", "ill_conditioned", "n_train", "n_test", "reasons"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
