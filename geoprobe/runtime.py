@@ -1,6 +1,7 @@
 """What every job does alike: its log, its provenance, and outputs that are whole or absent."""
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -41,21 +42,45 @@ class _Tee:
 
 
 @contextlib.contextmanager
+def alone(path):
+    """Lock a file until the end; wait where another process has it, and say so.
+
+    Jobs outlive a driver that is killed, and what a job resumes from must not be written by two at once.
+
+    Yields:
+        A line for the log: empty, or that the file system knows no locks.
+    """
+    with open(path, "a") as file:
+        warning = ""
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process is at this very job ({path} is locked); waiting for it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            warning = f"{path} cannot be locked ({error}): two processes at this job would not see each other\n"
+        yield warning
+
+
+@contextlib.contextmanager
 def rule_log(path):
     """Copy all that a job prints, logs and warns into its log, and end it with the error in one line.
 
     Snakemake leaves `log:` to the script. The traceback goes to the log only: the terminal gets the sentence
-    and the log's path. A job that fails leaves with exit status 1.
+    and the log's path. A job that fails leaves with exit status 1. One process at a time does the job of a log.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    with open(path, "w", encoding="utf-8", buffering=1) as log:
+    # not the log itself, which Snakemake removes before a job
+    locked = alone(path.with_name(f".{path.name}.lock"))
+    with locked as warning, open(path, "w", encoding="utf-8", buffering=1) as log:
+        start = time.monotonic()
         out, err = sys.stdout, sys.stderr
         handler = logging.StreamHandler(log)
         logging.captureWarnings(True)
         logging.getLogger().addHandler(handler)
-        log.write(f"started {timestamp()} on {platform.platform()}, Python {platform.python_version()}\n")
+        log.write(f"started {timestamp()} on {platform.platform()}, Python {platform.python_version()}\n{warning}")
         try:
             with contextlib.redirect_stdout(_Tee(out, log)), contextlib.redirect_stderr(_Tee(err, log)):
                 yield

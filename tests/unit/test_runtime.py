@@ -1,7 +1,9 @@
 """What every job does alike: its log, its provenance, and outputs that are whole or absent."""
 
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,7 +18,7 @@ import pyarrow.parquet
 import pytest
 
 import geoprobe
-from geoprobe.runtime import peak_mb, provenance, replacing, timestamp, use_checkout, write_table
+from geoprobe.runtime import peak_mb, provenance, replacing, rule_log, timestamp, use_checkout, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -316,3 +318,46 @@ def test_the_peak_of_memory_is_this_processs_own_and_only_rises():
     before, after = map(float, done.stdout.split())
     assert before < 300 < own
     assert 120 < after - before < 140
+
+
+def test_a_second_process_at_the_same_job_waits_for_the_first(tmp_path):
+    log, order = tmp_path / "job.log", tmp_path / "order"
+    program = (
+        "import sys, time\n"
+        "from geoprobe.runtime import rule_log\n"
+        "with rule_log(sys.argv[1]):\n"
+        "    with open(sys.argv[2], 'a') as file: file.write('in ')\n"
+        "    time.sleep(1)\n"
+        "    with open(sys.argv[2], 'a') as file: file.write('out ')\n"
+    )
+    command = [sys.executable, "-c", program, str(log), str(order)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert order.read_text() == "in out in out "
+    assert sorted("is locked); waiting for it" in text for text in said) == [False, True]
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    program = (
+        "import os, signal, sys\n"
+        "from geoprobe.runtime import rule_log\n"
+        "with rule_log(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "job.log")], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    with rule_log(tmp_path / "job.log"):
+        pass
+    assert "finished" in (tmp_path / "job.log").read_text()
+
+
+def test_a_file_system_without_locks_is_said_in_the_log(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with rule_log(tmp_path / "job.log"):
+        pass
+    assert "No locks available" in (tmp_path / "job.log").read_text()
