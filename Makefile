@@ -51,6 +51,7 @@ bench: $(STAMP_DEV)
 	PYTHONPATH=. $(BIN)/python benchmarks/extraction.py
 	PYTHONPATH=. $(BIN)/python benchmarks/planning.py
 	PYTHONPATH=. $(BIN)/python benchmarks/downloading.py
+	PYTHONPATH=. $(BIN)/python benchmarks/figures.py
 
 clean:
 	rm -rf results .snakemake

@@ -186,7 +186,8 @@ def check_config(config, root):
     Raises:
         ValueError: one sentence a mistake.
     """
-    schema = yaml.safe_load(Path(root, SCHEMA).read_text(encoding="utf-8"))
+    # libyaml's loader, where it is there, takes a tenth of the time, and every job of a run checks
+    schema = yaml.load(Path(root, SCHEMA).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     check_schema(config, schema)
     for options in config["datasets"].values():
         # a table that ships with the checkout is found from any working folder

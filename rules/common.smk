@@ -2,6 +2,7 @@
 What the other rules files share: the checked configuration, the run's models, and the code digests.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -36,31 +37,32 @@ def checked_models():
         raise WorkflowError(str(error)) from None
 
 
+@functools.cache
+def code_digest(rule_name, table=(), used=None):
+    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times."""
+    script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
+    return digest_script(script, table=table, used=used)
+
+
 def source_digest(rule_name):
     """Digest of the script of a rule and of the package modules that it reaches."""
-    return digest_script(f"{workflow.basedir}/workflow/scripts/{rule_name}.py")
+    return code_digest(rule_name)
 
 
 def dataset_digest(rule_name):
     """A function that digests the code of a job: of all sources of images, its data set's own counts alone."""
-    script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
-
-    def digest(wildcards):
-        used = SOURCES[config["datasets"][wildcards.dataset]["source"]]
-        return digest_script(script, table=SOURCES.values(), used=used)
-
-    return digest
+    table = tuple(SOURCES.values())
+    return lambda wildcards: code_digest(
+        rule_name, table, SOURCES[config["datasets"][wildcards.dataset]["source"]]
+    )
 
 
 def model_digest(rule_name):
     """A function that digests the code of a job: of all loaders of models, its model's own counts alone."""
-    script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
-
-    def digest(wildcards):
-        used = loader_of(MODELS[wildcards.model])
-        return digest_script(script, table=LOADERS.values(), used=used)
-
-    return digest
+    table = tuple(LOADERS.values())
+    return lambda wildcards: code_digest(
+        rule_name, table, loader_of(MODELS[wildcards.model])
+    )
 
 
 def model_files(wildcards):

@@ -18,7 +18,7 @@ def has_learned(frame):
 def read_summary(path):
     """A summary (CSV); clusters stay text, as "all" is one of them, and "none" is a word, not a gap."""
     # the layers of a single fold look like a number, and reasons are rare
-    text = dict.fromkeys(("cluster", "layers", "reason"), str)
+    text = dict.fromkeys(("cluster", "trained_on", "tested_on", "layers", "reason"), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 

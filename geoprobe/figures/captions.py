@@ -3,7 +3,7 @@
 import numpy as np
 
 from geoprobe.figures.objectives import CVS, LAYERS, MARKERS
-from geoprobe.figures.style import PAGE, PALETTE, figure
+from geoprobe.figures.style import PAGE, PALETTE, figure, repeat_scale
 
 COLOURS = PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1], PALETTE[4]
 MOST = 60  # pairs that a page holds
@@ -14,20 +14,27 @@ def draw(differences, labels):
 
     Args:
         differences: frame of family, baseline, cv, choice, difference, low, high, p_holm; rows are drawn in its order.
-            Of more than MOST pairs only those with the first baseline are drawn; the table has all.
+            Of more than MOST pairs only those with the first baseline are drawn, and a line says so; the table has all.
         labels: family to label.
 
     Returns:
         A figure.
     """
     pairs = list(dict.fromkeys(zip(differences["family"], differences["baseline"], strict=True)))[::-1]
-    if len(pairs) > MOST:
-        pairs = [pair for pair in pairs if pair[1] == differences["baseline"].iloc[0]]
+    every, first = len(pairs), differences["baseline"].iloc[0]
+    if every > MOST:
+        pairs = [pair for pair in pairs if pair[1] == first]
+    places = {pair: y for y, pair in enumerate(pairs)}
     shown = [cv for cv in CVS if cv in set(differences["cv"])]
     drawn, axes = figure(PAGE, 0.9 + 0.13 * len(shown) * len(pairs))
+    repeat_scale(axes)
+    if len(pairs) < every:
+        axes.set_title(f"against {labels[first]}: {len(pairs)} of {every} pairs; the table of differences has all")
     for cv, offset, colour in zip(shown, np.linspace(0.24, -0.24, len(shown)), COLOURS[: len(shown)], strict=True):
-        rows = differences[differences["cv"] == cv].set_index(["family", "baseline"])
-        for y, row in [(y + offset, rows.loc[pair]) for y, pair in enumerate(pairs) if pair in rows.index]:
+        for row in differences[differences["cv"] == cv].to_dict("records"):
+            if (row["family"], row["baseline"]) not in places:
+                continue
+            y = places[row["family"], row["baseline"]] + offset
             error = np.array([[row["difference"] - row["low"]], [row["high"] - row["difference"]]]).clip(min=0)
             # hollow: not distinguishable from zero after the correction for the number of pairs
             face = colour if row["p_holm"] < 0.05 else "white"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoprobe.figures.style import MARKERS, PAGE, SUPERVISION_COLOURS, figure
+from geoprobe.figures.style import MARKERS, PAGE, SUPERVISION_COLOURS, figure, repeat_scale
 
 METRICS = {"top1": ("o", "top-1"), "top5": ("s", "top-5")}
 MOST_CURVES = len(MARKERS)  # families that can be told apart in the small panel
@@ -66,6 +66,7 @@ def draw(finetuned, rates):
     height = max(3.0 if both else 1.6, 1.2 + 0.34 * len(order))
     drawn, axes = figure(PAGE, height, ncols=2 if both else 1, squeeze=False, width_ratios=[1.5, 1] if both else [1])
     _draw_accuracies(axes[0, 0], finetuned, order)
+    repeat_scale(axes[0, 0])
     if both:
         _draw_rates(axes[0, 1], rates, order, labels)
         axes[0, 1].legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure
+from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, TALL, figure, repeat_scale
 
 CVS = {
     "random": "random folds",
@@ -32,7 +32,10 @@ def draw(families):
     """
     order = list(dict.fromkeys(families["family"]))[::-1]
     shown = [cv for cv in CVS if cv in set(families["cv"])]
-    drawn, axes = figure(PAGE, 0.9 + 0.2 * len(shown) * len(order))
+    rows = len(shown) * len(order)
+    # of many models closer together, as near as the numbers can stand
+    drawn, axes = figure(PAGE, 0.9 + max(min(0.2 * rows, TALL), 0.14 * rows))
+    repeat_scale(axes)
     offsets = dict(zip(shown, np.linspace(0.26, -0.26, len(shown)) if len(shown) > 1 else [0.0], strict=True))
     for y, family in enumerate(order):
         rows = families[families["family"] == family]

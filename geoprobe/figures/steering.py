@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoprobe.figures.style import PAGE, figure
+from geoprobe.figures.style import PAGE, TALL, figure
 
 OUTCOMES = {
     "stability": "Stability: the landmark stays",
@@ -46,7 +46,8 @@ def draw(scores, title):
         A figure. A filled marker differs from random dimensions after Holm's correction.
     """
     names = name_rows(scores)
-    height = min(1.9 * len(names) + 1, 9.6)
+    # of many blocks lower panels, until they would be too low to read
+    height = max(min(1.9 * len(names) + 1, TALL), 1.4 * len(names) + 1)
     drawn, axes = figure(
         PAGE, height, nrows=len(names), ncols=len(OUTCOMES), sharex=True, sharey=True, squeeze=False
     )  # fmt: skip

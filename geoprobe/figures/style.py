@@ -21,6 +21,7 @@ SUPERVISION_COLOURS = {
 MARKERS = "osD^vP*X"
 SEQUENTIAL = "viridis"
 COLUMN, PAGE = 3.4, 7.0  # inches: one column and the full width of a two-column paper
+TALL = 9.5  # inches: more than a page holds
 
 RC = {
     "font.size": 8,
@@ -47,8 +48,19 @@ def figure(width, height, **subplots):
     return plt.subplots(figsize=(width, height), **subplots)
 
 
+def repeat_scale(axes):
+    """Numbers of the horizontal axis at the top as well, where the figure is taller than a page."""
+    if axes.figure.get_size_inches()[1] > TALL:
+        axes.tick_params(axis="x", top=True, labeltop=True)
+
+
 def save_figure(drawn, paths, dpi):
     """Write a figure to each of the paths, PDF, PNG or SVG by suffix, and close it."""
+    # laid out once, and not once a format: that takes as long as the drawing
+    drawn.set_dpi(dpi)
+    if (layout := drawn.get_layout_engine()) is not None:
+        layout.execute(drawn)
+        drawn.set_layout_engine("none")
     made = {name: str(value) for name, value in provenance().items()}
     for path in map(Path, paths):
         kind = path.suffix.lstrip(".")

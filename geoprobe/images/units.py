@@ -1,6 +1,7 @@
-"""Administrative units of positions, from an offline gazetteer or from polygons."""
+"""Administrative units of positions, from an offline gazetteer or from polygons.
 
-from geoprobe.images import gazetteer, polygons
+Either is imported when it is used: what checks a configuration needs the name below, and not pandas and SciPy.
+"""
 
 GAZETTEER = "gazetteer"
 
@@ -16,7 +17,11 @@ def administrative_units(positions, boundaries=None):
         A frame of n rows: country_code, country, region, district, border_uncertain; "" where nothing is known.
     """
     if boundaries is None:
+        from geoprobe.images import gazetteer
+
         return gazetteer.administrative_units(positions)
+    from geoprobe.images import polygons
+
     return polygons.administrative_units(positions, boundaries["layers"], boundaries["coast_km"])
 
 
