@@ -12,10 +12,6 @@ OUTPUTS
 """
 
 
-localrules:
-    analyses,
-
-
 rule relate_clusters:
     """Train on one cluster and test on another, and correlate the coefficients of clusters, for one model."""
     input:
@@ -106,9 +102,3 @@ rule join_analyses:
         code=source_digest("join_analyses"),
     script:
         "../workflow/scripts/join_analyses.py"
-
-
-rule analyses:
-    """Make the closer analyses: transfer between clusters, correlation of coefficients, subsets of dimensions."""
-    input:
-        rules.join_analyses.output,

@@ -18,7 +18,8 @@ def has_learned(frame):
 def read_summary(path):
     """A summary (CSV); clusters stay text, as "all" is one of them, and "none" is a word, not a gap."""
     # the layers of a single fold look like a number, and reasons are rare
-    text = dict.fromkeys(("cluster", "trained_on", "tested_on", "layers", "reason"), str)
+    clusters = ("cluster", "trained_on", "tested_on", "cluster_a", "cluster_b")
+    text = dict.fromkeys((*clusters, "layers", "reason"), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
@@ -49,6 +50,19 @@ def _split_towers(frame):
     for column, between in (("family", "/"), ("label", ", ")):
         frame[column] = frame[column].where(~several, frame[column] + between + frame["tower"])
     return frame
+
+
+def split_models(frame):
+    """Each model a family of its own: of those that share a label, as the seeds of an encoder do, it ends in the name.
+
+    Args:
+        frame: rows of :func:`headline_rows` from a table of models, not of families: label, tower and model.
+
+    Returns:
+        The frame with other labels.
+    """
+    shared = frame.groupby("label")["model"].transform("nunique") > 1
+    return frame.assign(label=frame["label"].where(~shared, frame["label"] + " (" + frame["model"] + ")"))
 
 
 def headline_rows(frame, prompts, poolings, **conditions):

@@ -1,5 +1,6 @@
 """One look for all figures: fonts for print, colours that the colour-blind can tell apart, files with provenance."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -52,6 +53,14 @@ def repeat_scale(axes):
     """Numbers of the horizontal axis at the top as well, where the figure is taller than a page."""
     if axes.figure.get_size_inches()[1] > TALL:
         axes.tick_params(axis="x", top=True, labeltop=True)
+
+
+def only_text(text):
+    """A figure that has nothing to draw and says why."""
+    drawn, axes = figure(PAGE, 1)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, textwrap.fill(text, 110), ha="center", va="center")
+    return drawn
 
 
 def save_figure(drawn, paths, dpi):

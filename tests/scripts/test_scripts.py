@@ -231,6 +231,24 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
         assert_drawn(paths)
 
 
+def test_plots_of_closer_analyses_are_drawn(results, paths):
+    analysis = results / "analysis"
+    own, ranking = analysis / "bluemarble/random-seed1/none/ridge", analysis / "localizability.csv"
+    shown, headline = {"share": 1.0, "scaled": "standardised"}, LAYERS | {"cv": "blocked"}
+    of_all = {name: value for name, value in headline.items() if name != "target"}
+    summary = (own / "correlations.csv", own / "correlation.csv")
+    calls = {
+        "plot_transfer": (own / "transfer.csv", ranking, "bluemarble", "ridge", "Random"),
+        "plot_correlation": (*summary, ranking, "bluemarble", "ridge", shown, "Random"),
+        "plot_correlation_summary": (analysis / "correlation.csv", of_all, "standardised"),
+        "plot_dimensions": (analysis / "dimensions.csv", of_all),
+        "plot_fairness": (analysis / "fairness.csv", headline),
+    }
+    for name, arguments in calls.items():
+        load_script(name).plot(*arguments, paths, 60)
+        assert_drawn(paths)
+
+
 def test_a_plot_of_rows_that_are_not_there_says_so(results, paths):
     headline = LAYERS | {"poolings": ["maxmin"]}
     with pytest.raises(ValueError, match=r"random, text-places.*: has none of .* the poolings maxmin"):

@@ -57,6 +57,8 @@ def test_networks_have_no_coefficients_to_look_into(tmp_path):
     delta = {"run": {"probes": ["ridge", "mlp"]}}
     jobs = counts(plan(tmp_path, delta, "analyses").stdout)
     assert (jobs["score_probe"], jobs["relate_clusters"], jobs["ablate_dimensions"]) == (14, 7, 7)
+    assert (jobs["plot_transfer"], jobs["plot_correlation"], jobs["plot_dimensions"]) == (7, 7, 1)
+    assert (jobs["plot_correlation_summary"], jobs["plot_fairness"]) == (1, 2)
 
 
 def test_two_probes_plan_two_fits_a_model(tmp_path):

@@ -36,13 +36,16 @@ FOLLOWS = {
     "score_baselines": {"compare_models"},
     "score_probe": {"compare_models", "join_analyses"},
     "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
-    "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables"},
-    "relate_clusters": {"join_analyses"},
+    "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
+    "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
+    "join_analyses": {"plot_correlation_summary", "plot_dimensions", "plot_fairness"},
 }  # fmt: skip
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
-PLOTS = {f"plot_{name}" for name in FIGURES}
-RULES = {*FOLLOWS, *PLOTS, "write_tables", "join_analyses"}
+CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
+CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
+PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS
+RULES = {*FOLLOWS, *PLOTS, "write_tables"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 # these have none where only figures and tables of probes are asked for
@@ -54,9 +57,11 @@ TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
 CLOSER = {"relate_clusters", "ablate_dimensions"}
 SUMMARIES = {"score_probe", "compare_models"}
-SUMMARY_READERS = {"rank_clusters", "write_tables", "join_analyses", *SUMMARIES} | {
-    f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")
-}
+SUMMARY_READERS = (
+    {"rank_clusters", "write_tables", "join_analyses", *SUMMARIES}
+    | CLOSER_PLOTS
+    | {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")}
+)
 FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters", "relate_clusters", "ablate_dimensions"}
 FOLD_READERS = {"assign_folds", "score_baselines", "fit_probes", "score_probe"} | CLOSER
 LABELS = FOLD_READERS | {"plot_map"}
@@ -185,7 +190,13 @@ USERS = {
     "geoprobe.figures.style": PLOTS,
     "geoprobe.figures.coastlines": {"plot_map", "plot_balance"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"},
-    "geoprobe.figures.heatmap": {"plot_heatmap"},
+    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness"} | CORRELATIONS,
+    "geoprobe.figures.rows": {"plot_fairness"} | CORRELATIONS,
+    "geoprobe.figures.matrix": {"plot_transfer"} | CORRELATIONS,
+    "geoprobe.figures.transfer": {"plot_transfer"},
+    "geoprobe.figures.correlation": CORRELATIONS,
+    "geoprobe.figures.dimensions": {"plot_dimensions"},
+    "geoprobe.figures.fairness": {"plot_fairness"},
     "geoprobe.figures.layers": {"plot_layers"},
     "geoprobe.figures.captions": {"plot_captions"},
     "geoprobe.figures.localizability": {"plot_localizability"},

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import TARGETS
 from PIL import Image
 
 from geoprobe.analysis.families import read_summary
@@ -19,7 +20,7 @@ from geoprobe.analysis.families import read_summary
 pytestmark = pytest.mark.workflow
 
 MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
-FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability")
+FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "correlation", "dimensions", "fairness")
 OF_IMAGES = ("balance", "contact_sheet", "elbow")
 # no job where images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
@@ -36,8 +37,9 @@ def test_every_stage_leaves_its_files(tiny_run):
     for name in OF_IMAGES:
         assert (results / f"figures/bluemarble/{name}.pdf").stat().st_size > 1000
     for model in MODELS:
-        with Image.open(results / f"figures/bluemarble/ridge/map/{model}.png") as picture:
-            assert np.asarray(picture.convert("L")).std() > 5
+        for name in ("map", "transfer", "correlation"):
+            with Image.open(results / f"figures/bluemarble/ridge/{name}/{model}.png") as picture:
+                assert np.asarray(picture.convert("L")).std() > 5
     for table in ("scores", "differences", "clusters"):
         frame = pd.read_csv(results / f"tables/{table}.csv")
         assert len(frame) > 2
@@ -143,7 +145,7 @@ def test_a_deleted_figure_is_redrawn_alone(tiny_run):
 
 def test_the_report_is_one_file_with_every_figure(tiny_run):
     report = tiny_run.folder / "results/report.html"
-    tiny_run.snakemake("--report", report)
+    tiny_run.snakemake(*TARGETS, "--report", report)
     text = report.read_text()
     for name in FIGURES:
         assert f"{name}.png" in text

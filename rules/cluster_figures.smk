@@ -1,0 +1,91 @@
+"""
+Draw the closer analyses of one model: transfer between clusters, correlation of coefficients.
+
+INPUTS
+  transfer, correlations, correlation   results/analysis/{dataset}/{model}/{prompt}/{probe}/*.csv
+  ranking                               results/analysis/localizability.csv
+OUTPUTS
+  results/figures/{dataset}/{probe}/transfer/{model}.{png,pdf}, correlation/{model}.{png,pdf}
+"""
+
+
+def analysed(path):
+    """A function that gives a table of a model, asked with its first prompt."""
+    return lambda wildcards: expand(
+        path, prompt=prompts_of(wildcards.model)[0], **wildcards
+    )[0]
+
+
+rule plot_transfer:
+    """Draw R2 of every cluster's probe in every cluster, of one model."""
+    input:
+        transfer=analysed(rules.relate_clusters.output.transfer),
+        ranking=rules.rank_clusters.output.ranking,
+    output:
+        png=report(
+            "results/figures/{dataset}/{probe}/transfer/{model}.png",
+            caption="../workflow/report/transfer.rst",
+            category="6 Closer analyses",
+            labels={
+                "figure": "transfer",
+                "data set": "{dataset}",
+                "probe": "{probe}",
+                "model": "{model}",
+            },
+        ),
+        pdf="results/figures/{dataset}/{probe}/transfer/{model}.pdf",
+    log:
+        "results/logs/plot_transfer/{dataset}/{probe}/{model}.log",
+    conda:
+        "../envs/geoprobe.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        label=lambda wildcards: MODELS[wildcards.model]["label"],
+        cv=SHOWN["cv"],  # for the caption
+        dpi=lookup(within=config, dpath="figures/dpi"),
+        code=source_digest("plot_transfer"),
+    script:
+        "../workflow/scripts/plot_transfer.py"
+
+
+rule plot_correlation:
+    """Draw how the coefficients of clusters correlate, of one model."""
+    input:
+        correlations=analysed(rules.relate_clusters.output.correlations),
+        summary=analysed(rules.relate_clusters.output.summary),
+        ranking=rules.rank_clusters.output.ranking,
+    output:
+        png=report(
+            "results/figures/{dataset}/{probe}/correlation/{model}.png",
+            caption="../workflow/report/correlation.rst",
+            category="6 Closer analyses",
+            labels={
+                "figure": "correlation of coefficients",
+                "data set": "{dataset}",
+                "probe": "{probe}",
+                "model": "{model}",
+            },
+        ),
+        pdf="results/figures/{dataset}/{probe}/correlation/{model}.pdf",
+    log:
+        "results/logs/plot_correlation/{dataset}/{probe}/{model}.log",
+    conda:
+        "../envs/geoprobe.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        label=lambda wildcards: MODELS[wildcards.model]["label"],
+        cv=SHOWN["cv"],  # for the caption
+        shown={
+            "share": max(config["analysis"]["correlation"]["shares"]),
+            "scaled": ranking_of(config),
+        },
+        dpi=lookup(within=config, dpath="figures/dpi"),
+        code=source_digest("plot_correlation"),
+    script:
+        "../workflow/scripts/plot_correlation.py"
