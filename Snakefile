@@ -29,6 +29,7 @@ include: "rules/interventions.smk"
 include: "rules/finetuning.smk"
 include: "rules/image_figures.smk"
 include: "rules/intervention_figures.smk"
+include: "rules/comparison_figures.smk"
 include: "rules/figures.smk"
 include: "rules/tables.smk"
 

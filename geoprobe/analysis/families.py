@@ -65,6 +65,20 @@ def split_models(frame):
     return frame.assign(label=frame["label"].where(~shared, frame["label"] + " (" + frame["model"] + ")"))
 
 
+def prompted_rows(frame, prompts, **conditions):
+    """Rows with the first of the prompts that each model has, under all its poolings.
+
+    Args:
+        frame: summary of layers by family.
+        prompts: names, the preferred first.
+        conditions: of :func:`select`.
+
+    Returns:
+        Rows of the frame; each tower of a model that was read in several is a family, as in :func:`headline_rows`.
+    """
+    return _split_towers(_first_of(select(frame, **conditions), "prompt", prompts, ()))
+
+
 def headline_rows(frame, prompts, poolings, **conditions):
     """Layers that are shown of each model: its rows with the first prompt and the first pooling that it has.
 

@@ -84,6 +84,18 @@ def list_layers(path):
         ]
 
 
+def read_parameters(path):
+    """Number of parameters of the model that a feature store was extracted with, all its towers together.
+
+    Raises:
+        ValueError: the store does not say, as it was made by an earlier version.
+    """
+    with h5py.File(path, "r") as file:
+        if "parameters" not in file.attrs:
+            raise ValueError(f"{path}: does not say how many parameters its model has; delete it to extract it again.")
+        return int(file.attrs["parameters"])
+
+
 def _check_sources(path, data):
     """HDF5 reads zeros from a file that is not there."""
     for source in data.virtual_sources() if data.is_virtual else ():

@@ -1,5 +1,7 @@
 """Heatmap of R2, models by clusters, with the vision-only and the vision-language models apart."""
 
+import re
+
 import numpy as np
 
 from geoprobe.figures.style import PAGE, SEQUENTIAL, figure, r2_limits
@@ -10,47 +12,101 @@ TITLES = {
     "multimodal": "Multimodal",
     "baseline": "Baseline",
 }
+CELL, ROW = 0.54, 0.32  # inches: room for a number and, under it, its interval
+MARGIN = 2.6  # for labels and the colour bar
+SMALL = 6  # points, the smallest that is read in print
+
+
+def write_number(value):
+    """A number with two decimals and a minus sign, or a dash."""
+    return "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
+
+
+def write_interval(low, high):
+    """The ends of an interval, short: −.05, .12; nothing where there is none.
+
+    Both ends and not their half distance, since an interval of R2 reaches further down than up.
+    """
+    if np.isnan(low) or np.isnan(high):
+        return ""
+    ends = (f"{end:.{1 if abs(end) >= 10 else 2}f}" for end in (low, high))
+    return ", ".join(re.sub(r"^(-?)0\.", r"\1.", end) for end in ends).replace("-", "−")
+
+
+def draw_cells(panel, values, lows, highs, limits):
+    """Coloured cells with the number, its interval under it, and a dot where the interval holds 0.
+
+    Args:
+        panel: axes.
+        values, lows, highs: shape (rows, columns); nan where there is none.
+        limits: lowest and highest value of the colours.
+
+    Returns:
+        The image, for a colour bar.
+    """
+    low, high = limits
+    shown = panel.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=high, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        dark = np.isnan(value) or value < low + 0.6 * (high - low)
+        colour = "white" if dark else "black"
+        ends = write_interval(lows[y, x], highs[y, x])
+        if not np.isnan(value) and lows[y, x] <= 0 <= highs[y, x]:
+            panel.plot(x + 0.42, y - 0.36, "o", ms=2.2, mew=0, color=colour)
+        panel.text(x, y - 0.17 * bool(ends), write_number(value), ha="center", va="center", size=6.5, color=colour)
+        if ends:
+            panel.text(x, y + 0.25, ends, ha="center", va="center", size=SMALL, color=colour)
+    panel.tick_params(length=0)
+    return shown
+
+
+def add_bar(drawn, shown, axes):
+    """A colour bar of the same width and point on a page of any height."""
+    height = drawn.get_figheight()
+    label, frac = "R² (latitude, longitude)", 0.2 / height
+    drawn.colorbar(
+        shown, ax=axes, label=label, extend="min", extendfrac=frac, pad=0.01, fraction=0.05, aspect=6 * height
+    )
 
 
 def draw(families, names):
     """One panel a supervision, models by clusters, clusters from most to least localizable.
 
+    The page grows with the numbers of clusters and models, so that each cell has room for its number.
+
     Args:
         families: rows of one choice of layers, target, cv and control: label, supervision, cluster, r2 (not a number
-            where no probe could be fitted; shown as a dash).
+            where no probe could be fitted; shown as a dash), low, high (95 % interval).
         names: cluster number (as text) to name, in the order of the columns; "all" is put first.
 
     Returns:
-        A figure.
+        A figure. Under each number stand the ends of its interval.
     """
     columns = ["all", *names]
     supervision = families.drop_duplicates("label").set_index("label")["supervision"]
     # not pivot_table: it drops a model that has no number
-    means = families.groupby(["label", "cluster"])["r2"].mean().unstack()
-    table = means.reindex(index=supervision.index, columns=columns)
+    means = families.groupby(["label", "cluster"])[["r2", "low", "high"]].mean()
+    tables = {
+        name: means[name].unstack().reindex(index=supervision.index, columns=columns) for name in ("r2", "low", "high")
+    }
     groups = [name for name in TITLES if name in set(supervision)]
     heights = [int((supervision == name).sum()) for name in groups]
     drawn, axes = figure(
-        PAGE,
-        1.6 + 0.3 * sum(heights) + 0.3 * len(groups),
+        max(PAGE, MARGIN + CELL * len(columns)),
+        1.8 + ROW * sum(heights) + 0.3 * len(groups),
         nrows=len(groups),
         squeeze=False,
         sharex=True,
         gridspec_kw={"height_ratios": heights},
     )
-    low, high = r2_limits(table.to_numpy())
+    limits = r2_limits(tables["r2"].to_numpy())
     for panel, group in zip(axes[:, 0], groups, strict=True):
-        rows = table[supervision.reindex(table.index) == group]
-        shown = panel.imshow(rows, cmap=SEQUENTIAL, vmin=low, vmax=high, aspect="auto")
-        for (y, x), value in np.ndenumerate(rows.to_numpy()):
-            text = "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
-            dark = np.isnan(value) or value < low + 0.6 * (high - low)
-            panel.text(x, y, text, ha="center", va="center", size=6.5, color="white" if dark else "black")
-        panel.set_yticks(range(len(rows)), rows.index)
+        rows = {name: table[supervision == group] for name, table in tables.items()}
+        shown = draw_cells(panel, *(rows[name].to_numpy(dtype=float) for name in ("r2", "low", "high")), limits)
+        panel.set_yticks(range(len(rows["r2"])), rows["r2"].index)
         panel.set_title(TITLES[group], loc="left")
-        panel.tick_params(length=0)
         panel.axvline(0.5, color="white", lw=3)
     labels = ["all images", *(f"{name}" for name in names.values())]
     axes[-1, 0].set_xticks(range(len(columns)), labels, rotation=35, ha="right", rotation_mode="anchor")
-    drawn.colorbar(shown, ax=axes[:, 0], label="R² (latitude, longitude)", extend="min", pad=0.01, aspect=30)
+    add_bar(drawn, shown, axes[:, 0])
+    drawn.supxlabel("Under each R²: its 95 % interval; dot: the interval includes 0", size=7)
     return drawn

@@ -36,19 +36,17 @@ def draw(ranking, samples):
                 picture, at, xycoords=("axes fraction", "data"), box_alignment=(1, 0.5), frameon=False, pad=0
             )
         )
+        # outside of the axis, which then ends where the numbers end
         axes.annotate(
-            f"{row['tier']} · {row['images']} images", (1.0, y), (-3, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", ha="right", va="center", size=7, color="0.25",
+            f"{row['tier']} · {row['images']:,} images", (1.0, y), (5, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", ha="left", va="center", size=7, color="0.25",
         )  # fmt: skip
     axes.set_yticks(range(len(ranking)), ranking["name"])
     axes.tick_params(axis="y", pad=SAMPLES * 30 + 12, length=0)
     # a cluster that nothing was fitted in has no numbers, and its row no bar
     low, high = min(ranking["lowest"].fillna(0.0).min(), 0.0), max(ranking["highest"].fillna(0.0).max(), 0.1)
-    # the right half is for tier and size
-    axes.set_xlim(low - 0.05 * (high - low), low + (high - low) / 0.55)
-    # no R2 lies above 1, where the words stand
-    axes.set_xticks([tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= 1])
-    axes.spines["bottom"].set_bounds(axes.get_xlim()[0], min(1, axes.get_xlim()[1]))
+    # no R2 lies above 1
+    axes.set_xlim(low - 0.05 * (high - low), min(1.0, high + 0.05 * (high - low)))
     axes.set_ylim(-0.5, len(ranking) - 0.5)
     axes.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
     axes.set_xlabel("R² within the cluster: mean over models, lowest to highest")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoprobe.figures.style import PAGE, figure
+from geoprobe.figures.style import PAGE, figure, only_text
 
 MOST = 4  # steered blocks of a tower, and read-outs of each
 ROW = 1.75  # inches
@@ -47,10 +47,7 @@ def draw(frame):
     """
     there = frame[frame["images"] > 0]
     if there.empty:
-        drawn, axes = figure(PAGE, 1)
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, f"Nothing was steered: {'; '.join(frame['reason'].unique())}", ha="center", va="center")
-        return drawn
+        return only_text(f"Nothing was steered: {'; '.join(frame['reason'].unique())}")
     there = there[there["seed"].isna()]
     chosen = chosen_rows(there)
     columns = max(map(len, chosen.values()))

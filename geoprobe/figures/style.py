@@ -43,9 +43,11 @@ RC = {
 }
 
 
-def figure(width, height, **subplots):
-    """A figure and its axes, in inches, in the common style."""
+def figure(width, height, mosaic=None, **subplots):
+    """A figure and its axes, in inches, in the common style; of a mosaic the axes by name."""
     plt.rcParams.update(RC)
+    if mosaic is not None:
+        return plt.subplot_mosaic(mosaic, figsize=(width, height), **subplots)
     return plt.subplots(figsize=(width, height), **subplots)
 
 

@@ -99,9 +99,15 @@ def load_model(row, folder=None, prompt=None, protocol="sound", placement=None):
     loader = importlib.import_module(loader_of(row, folder))
     model = loader.load(row, folder, prompt=prompt, protocol=protocol, placement=placement)
     model.module.eval().requires_grad_(False)
+    model.attributes["parameters"] = count_parameters(model.module)
     if is_random(row):
         model.attributes["weights"] = f"random, seed {seed_of(row)}"
     return model
+
+
+def count_parameters(module):
+    """Number of weights of a module, those that are shared between its parts once."""
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def model_bytes(row, folder):

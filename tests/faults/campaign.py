@@ -2,8 +2,8 @@
 
 python -m tests.faults.campaign [--rounds 1] [--seed 1] [--rules ...] [--kinds ...] [--table docs/faults.md]
 
-A fault is survived if the run, started again, ends with the results of an undisturbed run: every table, store and figure
-equal but for what tells when and how fast it was made, none left over and none missing.
+A fault is survived if the run, started again, ends with the results of an undisturbed run: every table, store and
+figure equal but for what tells when and how fast it was made, none left over and none missing.
 """
 
 import argparse

@@ -225,36 +225,58 @@ def test_every_model_or_cluster_is_named(kind, texts_of):
     assert all(name in shown for name in wanted)
 
 
-def test_the_heatmap_shows_each_r2_in_its_row_and_column():
+def heatmap_cells(figure, supervisions=2):
+    """Texts of each (label, column number) of a heatmap: the number, then its interval where it has one."""
+    cells = {}
+    for panel in figure.axes[:supervisions]:
+        rows = [label.get_text() for label in panel.get_yticklabels()]
+        for text in sorted(panel.texts, key=lambda text: text.get_position()[1]):
+            x, y = text.get_position()
+            cells.setdefault((rows[round(y)], round(x)), []).append(text.get_text())
+    return cells
+
+
+def read(text):
+    return float(text.replace("−", "-"))
+
+
+def test_the_heatmap_shows_each_r2_with_its_interval_in_its_row_and_column():
     frame = summary(("blocked",), ("none",), clusters=("all", *NAMES))
-    figure = heatmap.draw(frame, NAMES)
-    columns, seen = ["all", *NAMES], 0
+    cells, columns = heatmap_cells(heatmap.draw(frame, NAMES)), ["all", *NAMES]
+    for (label, column), (number, ends) in cells.items():
+        [row] = frame[(frame["label"] == label) & (frame["cluster"] == columns[column])].to_dict("records")
+        assert read(number) == pytest.approx(row["r2"], abs=0.0051)
+        assert [read(end) for end in ends.split(", ")] == pytest.approx([row["low"], row["high"]], abs=0.0051)
+    assert len(cells) == len(frame)
+
+
+def test_the_heatmap_marks_intervals_that_include_zero():
+    frame = summary(("blocked",), ("none",), clusters=("all", *NAMES))
+    figure, columns = heatmap.draw(frame, NAMES), ["all", *NAMES]
+    marked = set()
     for panel in figure.axes[:2]:
         rows = [label.get_text() for label in panel.get_yticklabels()]
-        for text in panel.texts:
-            x, y = text.get_position()
-            [row] = frame[(frame["label"] == rows[int(y)]) & (frame["cluster"] == columns[int(x)])].to_dict("records")
-            assert float(text.get_text().replace("−", "-")) == pytest.approx(row["r2"], abs=0.0051)
-            seen += 1
-    assert seen == len(frame)
+        for line in panel.lines:
+            if line.get_marker() == "o":
+                marked.add((rows[round(line.get_ydata()[0])], columns[int(line.get_xdata()[0])]))
+    includes = frame[(frame["low"] <= 0) & (frame["high"] >= 0)]
+    assert 0 < len(includes) < len(frame)
+    assert marked == set(zip(includes["label"], includes["cluster"], strict=True))
 
 
 def test_the_heatmap_marks_a_missing_number():
-    figure = FIGURES["heatmap with a gap"]()
-    gaps = [text for panel in figure.axes[:2] for text in panel.texts if text.get_text() == "–"]
-    assert len(gaps) == len(LABELS)
-    assert {text.get_position()[0] for text in gaps} == {4}
+    cells = heatmap_cells(FIGURES["heatmap with a gap"]())
+    gaps = {cell for cell, texts in cells.items() if texts[0] == "–"}
+    assert gaps == {(label, 4) for label, _ in LABELS.values()}
 
 
 @pytest.mark.parametrize(
     ("name", "unfitted"), [("without a model", {"Masked autoencoder"}), ("without numbers", {*dict(LABELS.values())})]
 )
 def test_the_heatmap_keeps_a_model_without_a_number(name, unfitted):
-    figure, rows = FIGURES[f"heatmap {name}"](), {}
-    for panel in figure.axes[:2]:
-        labels = [label.get_text() for label in panel.get_yticklabels()]
-        for text in panel.texts:
-            rows.setdefault(labels[int(text.get_position()[1])], []).append(text.get_text())
+    rows = {}
+    for (label, _), (number, *_) in heatmap_cells(FIGURES[f"heatmap {name}"]()).items():
+        rows.setdefault(label, []).append(number)
     assert set(rows) == {label for label, _ in LABELS.values()}
     assert {label for label, texts in rows.items() if texts == ["–"] * 5} == unfitted
 

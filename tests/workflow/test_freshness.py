@@ -31,11 +31,12 @@ FOLLOWS = {
     "assign_folds": {"fit_probes", "score_baselines", "score_probe"}
     | {"relate_clusters", "ablate_dimensions"},
     "extract_features": {"join_features"},
-    "join_features": {"fit_probes", "relate_clusters", "ablate_dimensions"},
+    "join_features": {"fit_probes", "relate_clusters", "ablate_dimensions", "plot_scale"},
     "fit_probes": {"score_probe", "relate_clusters", "ablate_dimensions", "plot_map"},
     "score_baselines": {"compare_models"},
     "score_probe": {"compare_models", "join_analyses"},
-    "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"},
+    "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"}
+    | {"plot_poolings", "plot_cross_validations", "plot_scale"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
@@ -44,7 +45,8 @@ FOLLOWS = {
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
 CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
 CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
-PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS
+COMPARISONS = {"plot_poolings", "plot_cross_validations", "plot_scale"}
+PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS | COMPARISONS
 RULES = {*FOLLOWS, *PLOTS, "write_tables"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
@@ -61,8 +63,10 @@ SUMMARY_READERS = (
     {"rank_clusters", "write_tables", "join_analyses", *SUMMARIES}
     | CLOSER_PLOTS
     | {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")}
+    | COMPARISONS
 )
 FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters", "relate_clusters", "ablate_dimensions"}
+FEATURE_READERS |= {"plot_scale"}
 FOLD_READERS = {"assign_folds", "score_baselines", "fit_probes", "score_probe"} | CLOSER
 LABELS = FOLD_READERS | {"plot_map"}
 # what only other models use
@@ -74,7 +78,10 @@ STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_fe
 } | CLOSER  # fmt: skip
 
 # what shows one choice of the layers
-CHOICES_SHOWN = {"plot_objectives", "plot_heatmap", "plot_captions", "plot_localizability"}
+CHOICES_SHOWN = {"plot_objectives", "plot_heatmap", "plot_captions", "plot_localizability"} | {
+    "plot_cross_validations",
+    "plot_scale",
+}
 
 # What only other sources use.
 ELSEWHERE = [
@@ -189,8 +196,9 @@ USERS = {
     "geoprobe.figures": PLOTS,
     "geoprobe.figures.style": PLOTS,
     "geoprobe.figures.coastlines": {"plot_map", "plot_balance"},
-    "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"},
-    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness"} | CORRELATIONS,
+    "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
+    | {"plot_cross_validations", "plot_scale"},
+    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers", "plot_poolings"} | CORRELATIONS,
     "geoprobe.figures.rows": {"plot_fairness"} | CORRELATIONS,
     "geoprobe.figures.matrix": {"plot_transfer"} | CORRELATIONS,
     "geoprobe.figures.transfer": {"plot_transfer"},
@@ -198,6 +206,10 @@ USERS = {
     "geoprobe.figures.dimensions": {"plot_dimensions"},
     "geoprobe.figures.fairness": {"plot_fairness"},
     "geoprobe.figures.layers": {"plot_layers"},
+    "geoprobe.figures.labels": {"plot_scale"},
+    "geoprobe.figures.poolings": {"plot_poolings"},
+    "geoprobe.figures.cross_validations": {"plot_cross_validations"},
+    "geoprobe.figures.scale": {"plot_scale"},
     "geoprobe.figures.captions": {"plot_captions"},
     "geoprobe.figures.localizability": {"plot_localizability"},
     "geoprobe.figures.map": {"plot_map"},
