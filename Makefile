@@ -33,8 +33,8 @@ demo: $(STAMP)
 
 # rebuilt only when a figure, a table or a caption is newer
 report: results/report.html
-results/report.html: $(wildcard results/figures/*/*.png results/figures/*/*/*.png results/figures/*/*/*/*.png results/tables/*.csv workflow/report/*.rst)
-	$(SNAKEMAKE) --report $@
+results/report.html: $(wildcard results/figures/*/*.png results/figures/*/*/*.png results/figures/*/*/*/*.png results/tables/*.csv results/methods.html workflow/report/*)
+	$(SNAKEMAKE) --report $@ --report-stylesheet workflow/report/style.css
 
 test: $(STAMP_DEV)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

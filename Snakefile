@@ -32,11 +32,13 @@ include: "rules/intervention_figures.smk"
 include: "rules/comparison_figures.smk"
 include: "rules/figures.smk"
 include: "rules/tables.smk"
+include: "rules/methods.smk"
 
 
 rule all:
-    """Make every figure and table of the run."""
+    """Make every figure and table of the run, and its methods paragraph."""
     default_target: True
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.write_methods.output,

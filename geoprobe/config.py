@@ -102,6 +102,24 @@ def _check_name(key, name, allowed, where):
         )
 
 
+def check_texts(values, key="config"):
+    """Raise ValueError where a text of the configuration or the registry would end a script element of the report.
+
+    Snakemake writes parameters and labels of jobs into a script of the page without a word about "</".
+    """
+    if isinstance(values, dict):
+        for name, value in values.items():
+            check_texts(str(name), key)
+            check_texts(value, f"{key}.{name}".replace(": .", ": "))
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            check_texts(value, f"{key}[{index}]")
+    elif isinstance(values, str):
+        for mark in ("</", "<!--"):
+            if mark in values:
+                raise ValueError(f"{key} is {values!r}, and the report cannot hold {mark}; write it without.")
+
+
 def check_references(config, registry):
     """Raise ValueError where one key names what another does not have, or two keys do not fit together."""
     run, encoders = config["run"], config["encoders"]
@@ -200,6 +218,8 @@ def check_config(config, root):
             f'config: registry is "{own}", and there is no such file; its columns are those of {REGISTRY}.'
         )
     registry = read_registry(Path(root, REGISTRY), *filter(None, [own]))
+    check_texts(config, "config: ")
+    check_texts(registry, f"{REGISTRY} or registry: ")
     check_references(config, registry)
     models = expand_seeds({name: registry[name] for name in config["run"]["models"]}, config["encoders"]["seeds"])
     try:

@@ -16,7 +16,14 @@ from geoprobe.freshness import digest_script
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
 from geoprobe.models.prompts import resolve_prompt
-from geoprobe.models.registry import LOADERS, files_of, loader_of, needs_weights
+from geoprobe.models.registry import (
+    LOADERS,
+    files_of,
+    is_encoder,
+    loader_of,
+    needs_weights,
+    trained_as,
+)
 from geoprobe.probes.options import (
     has_coefficients,
     probe_options,

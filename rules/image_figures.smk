@@ -147,7 +147,12 @@ rule plot_map:
             "results/figures/{dataset}/{probe}/map/{model}.png",
             caption="../workflow/report/map.rst",
             category="3 Maps",
-            labels={"model": "{model}", "data set": "{dataset}", "probe": "{probe}"},
+            labels={
+                "figure": "map",
+                "model": "{model}",
+                "data set": "{dataset}",
+                "probe": "{probe}",
+            },
         ),
         pdf="results/figures/{dataset}/{probe}/map/{model}.pdf",
     log:

@@ -24,7 +24,7 @@ FOLLOWS = {
     "plan_images": {"build_images"},
     "build_images": {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes"}
     | {"score_baselines", "score_probe", "relate_clusters", "ablate_dimensions"}
-    | {"plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"},
+    | {"plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance", "write_methods"},
     "train_encoder": {"extract_features"},
     "assign_clusters": {"fit_probes", "score_baselines", "rank_clusters"}
     | {"plot_localizability", "plot_contact_sheet", "plot_elbow"},
@@ -36,7 +36,7 @@ FOLLOWS = {
     "score_baselines": {"compare_models"},
     "score_probe": {"compare_models", "join_analyses"},
     "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"}
-    | {"plot_poolings", "plot_cross_validations", "plot_scale"},
+    | {"plot_poolings", "plot_cross_validations", "plot_scale", "write_methods"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
@@ -47,7 +47,7 @@ CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
 CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
 COMPARISONS = {"plot_poolings", "plot_cross_validations", "plot_scale"}
 PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS | COMPARISONS
-RULES = {*FOLLOWS, *PLOTS, "write_tables"}
+RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_methods"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 # these have none where only figures and tables of probes are asked for
@@ -60,7 +60,7 @@ EXTRACT = {"extract_features"}
 CLOSER = {"relate_clusters", "ablate_dimensions"}
 SUMMARIES = {"score_probe", "compare_models"}
 SUMMARY_READERS = (
-    {"rank_clusters", "write_tables", "join_analyses", *SUMMARIES}
+    {"rank_clusters", "write_tables", "write_methods", "join_analyses", *SUMMARIES}
     | CLOSER_PLOTS
     | {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")}
     | COMPARISONS
@@ -216,7 +216,8 @@ USERS = {
     "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
-    "geoprobe.tables": {"write_tables"},
+    "geoprobe.tables": {"write_tables", "write_methods"},
+    **{f"geoprobe.{name}": {"write_methods"} for name in ("methods", "software")},
 }
 
 
@@ -396,8 +397,8 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("folds: {blocks: geocell}", {"assign_folds"}),
         ("analysis: {choice: inner}", {"compare_models", "rank_clusters", *CHOICES_SHOWN}),
         ("analysis: {depth: 0.5}", {"score_probe", *CLOSER}),
-        ("analysis: {dimensions: {random: 2}}", {"ablate_dimensions"}),
-        ("analysis: {correlation: {shares: [0.5]}}", {"relate_clusters"}),
+        ("analysis: {dimensions: {random: 2}}", {"ablate_dimensions", "write_methods"}),
+        ("analysis: {correlation: {shares: [0.5]}}", {"relate_clusters", "write_methods"}),
         ("analysis: {pairs: []}", {"compare_models"}),
         (
             "protocol: paper",

@@ -1,0 +1,148 @@
+"""The pages under docs/ do what they say: their files are written, their commands run, their messages exist."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import yaml
+from conftest import ROOT, copy_project
+from PIL import Image
+
+pytestmark = pytest.mark.workflow
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"(?:#|\.\.) ([\w/.]+\.\w+)\n")
+LINK = re.compile(r"\]\(([^)#\s]+)(#[\w-]+)?\)")
+
+
+def follow(page, folder, config=None):
+    """Write each named file of a page and run its commands, in order, in a folder; returns what they printed."""
+    bin_folder = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]])}
+    environment.pop("PYTHONPATH", None)
+    said = ""
+    for kind, text in BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8")):
+        if kind == "sh":
+            if config is not None:
+                text = text.replace("snakemake --cores 2", f"snakemake --cores 2 --configfile {config} --")
+            done = subprocess.run(
+                ["bash", "-e", "-c", text],
+                cwd=folder,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            assert done.returncode == 0, f"{text}\n{done.stdout[-4000:]}"
+            said += done.stdout
+        elif named := FILE.match(text):
+            path = folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # a caption's and a table's first line is not part of them
+            path.write_text(text if kind in ("python", "yaml") else text[named.end() :], encoding="utf-8")
+    return said
+
+
+def test_a_model_is_added_as_its_page_says(tmp_path):
+    said = follow("adding_a_model.md", copy_project(tmp_path / "clone").folder)
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE))
+    assert jobs["extract_features"] == jobs["fit_probes"] == "2"
+    assert "train_encoder" not in jobs
+
+
+def test_data_sets_are_added_as_their_page_says(tmp_path):
+    folder = copy_project(tmp_path / "clone").folder
+    said = follow("adding_a_dataset.md", folder)
+    assert re.search(r"^fit_probes +1$", said, re.MULTILINE)
+    stores = []
+    for name in ("my-photos", "my-points"):
+        with h5py.File(folder / f"results/images/{name}.h5") as file:
+            order = file["ids"].asstr()[:].argsort()
+            stores.append([file["ids"].asstr()[:][order].tolist(), file["latitudes"][:][order].tolist()])
+    # the same photos, listed in two ways
+    assert stores[0] == stores[1]
+    assert len(stores[0][0]) > 20
+
+
+def test_a_figure_is_added_as_its_page_says(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "clone")
+    follow("adding_a_figure.md", folder, config="tests/workflow/tiny.yaml")
+    with Image.open(folder / "results/figures/bluemarble/ridge/distances.png") as picture:
+        assert min(picture.size) > 50
+
+
+def test_the_commands_of_the_page_on_privacy_run(tmp_path):
+    assert "write_methods" in follow("privacy.md", copy_project(tmp_path / "clone").folder)
+
+
+def messages():
+    """Texts that the package's code holds, with … for what is filled in."""
+    for path in (ROOT / "geoprobe").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_each_message_of_the_troubleshooting_page_is_one_of_ours():
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    assert len(quoted) > 15
+    ours = list(messages())
+    for message in quoted:
+        parts = [part.strip() for part in message.split("…") if len(part.strip()) > 3]
+        assert any(all(part in text for part in parts) for text in ours), message
+
+
+def pages():
+    return [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(path):
+    """Anchors of a page's headings, as forges make them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+            if anchor:
+                assert anchor[1:] in anchors(page.parent / target), anchor
+
+
+def keys_of(node, schema):
+    """Names of all keys under a part of the schema, definitions followed."""
+    if isinstance(node, list):
+        return set().union(*(keys_of(part, schema) for part in node))
+    if not isinstance(node, dict):
+        return set()
+    if "$ref" in node:
+        return keys_of(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
+    properties = node.get("properties") if isinstance(node.get("properties"), dict) else {}
+    return set(properties).union(*(keys_of(part, schema) for part in node.values()))
+
+
+def test_every_key_of_the_schema_is_explained_in_its_section():
+    schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
+    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    for name, node in schema["properties"].items():
+        (section,) = (part for part in sections if f"`{name}`" in part.split("\n", 1)[0])
+        named = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", section))))
+        assert keys_of(node, schema) <= named, name
+
+
+def test_every_column_of_the_registry_is_explained():
+    header = (ROOT / "config/models.tsv").read_text().splitlines()[0].split("\t")
+    section = (ROOT / "config/README.md").read_text(encoding="utf-8").split("## `models.tsv`")[1]
+    assert all(f"| `{column}` |" in section for column in header)
