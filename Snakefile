@@ -33,6 +33,7 @@ include: "rules/comparison_figures.smk"
 include: "rules/figures.smk"
 include: "rules/tables.smk"
 include: "rules/methods.smk"
+include: "rules/published.smk"
 
 
 rule all:

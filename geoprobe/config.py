@@ -162,6 +162,8 @@ def check_references(config, registry):
                     f'config: clusters.names.set is "{named}", but dataset {name} has '
                     f"{', '.join(sets) or 'no captions'}; choose one of these, or clusters.names.by: number."
                 )
+    for part, name in config["published"].items():
+        _check_name(f"published.{part}", name, config["datasets"], "datasets")
     tiers = config["localizability"]
     if len(tiers["tiers"]) != len(tiers["thresholds"]) + 1 or sorted(tiers["thresholds"]) != tiers["thresholds"]:
         raise ValueError(

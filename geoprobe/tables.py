@@ -1,40 +1,167 @@
 """Tables for reading and for papers: CSV, LaTeX (booktabs) and Markdown from one frame."""
 
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
 from geoprobe.runtime import replacing
 
 ESCAPES = {letter: f"\\{letter}" for letter in "_%&#${}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
     "−": "$-$",
     "²": "$^2$",
+    "°": r"$^\circ$",
+    "×": r"$\times$",
+    "≥": r"$\ge$",
+    "ρ": r"$\rho$",
+    "∞": r"$\infty$",
 }
+NONE = "–"
+# A table with more rows is broken over pages in LaTeX.
+LONG = 45
+P_VALUE, GENERAL = "p", "g"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is printed of a frame.
+
+    Attributes:
+        caption: what the numbers are, how intervals were made, by which protocol.
+        heads: printed head (with the unit) to a column, or to the columns of a number and of its interval's two ends.
+        digits: by head, see :func:`format_number`; 2 where nothing is said. A column of numbers that is not named here
+            holds names or counts.
+        note: column whose texts become a last column where any row has one.
+    """
+
+    caption: str
+    heads: dict
+    digits: dict = field(default_factory=dict)
+    note: str = "reason"
+
+    @property
+    def columns(self):
+        """The columns of a frame that are shown."""
+        of_heads = ([column] if isinstance(column, str) else list(column) for column in self.heads.values())
+        return list(dict.fromkeys(column for columns in of_heads for column in columns))
+
+
+def format_number(value, digits):
+    """A number as it is printed: U+2212 as its minus, no zero before the point, a dash for none.
+
+    Args:
+        value: a number.
+        digits: decimals; :data:`P_VALUE`: three, and "< .001" below; :data:`GENERAL`: as many as it takes, 1e-06.
+    """
+    if pd.isna(value):
+        return NONE
+    if digits == P_VALUE:
+        return "< .001" if value < 0.001 else format_number(value, 3)
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:g}" if digits == GENERAL else f"{value:z,.{digits}f}"
+    return re.sub(r"^(−?)0\.", r"\1.", text.replace("-", "−"))
+
+
+def format_interval(value, low, high, digits):
+    """A number with its interval: .35 [.31, .39]; without the interval where there is none."""
+    text = format_number(value, digits)
+    if pd.isna(value) or pd.isna(low) or pd.isna(high):
+        return text
+    return f"{text} [{format_number(low, digits)}, {format_number(high, digits)}]"
+
+
+def print_view(frame, view):
+    """What a view shows of a frame, as text, and its caption.
+
+    What all rows have in common (names and counts, no measured numbers) is told once, in the caption.
+
+    Returns:
+        A frame of text, the heads of columns that hold numbers, and the caption.
+    """
+    shown, numeric, common = {}, set(), []
+    for head, column in view.heads.items():
+        digits = view.digits.get(head, 2)
+        if not isinstance(column, str):
+            values = frame[list(column)].itertuples(index=False, name=None)
+            shown[head] = [format_interval(*row, digits) for row in values]
+            numeric.add(head)
+            continue
+        values = frame[column]
+        measured = values.dtype.kind == "f" and head in view.digits
+        if measured:
+            shown[head] = [format_number(value, digits) for value in values]
+        else:
+            shown[head] = [_word(value) for value in values]
+            if len(frame) > 1 and len(set(shown[head])) == 1:
+                common.append((head, shown.pop(head)[0]))
+                continue
+        if values.dtype.kind in "fiu":
+            numeric.add(head)
+    notes = ["" if pd.isna(text) else str(text) for text in frame.get(view.note, [])]
+    if any(notes):
+        shown["note"] = notes
+    told = "; ".join(f"{head}: {word}" for head, word in common if word != NONE)
+    caption = f"{view.caption} {told[0].upper()}{told[1:]}." if told else view.caption
+    return pd.DataFrame(shown, index=range(len(frame)), dtype=str), numeric, caption
+
+
+def _word(value):
+    """A name or a count; whole numbers stay whole where a gap has made them floating-point."""
+    if pd.isna(value) or value == "":
+        return NONE
+    if isinstance(value, float):
+        return format_number(value, 0) if value == int(value) else format_number(value, 2)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return format_number(value, 0)
+    return str(value)
 
 
 def _escape(text):
     return "".join(ESCAPES.get(letter, letter) for letter in str(text))
 
 
-def write_formats(frame, csv, tex, md, caption, digits=3):
-    """Write a frame three times.
+def _latex(shown, numeric, caption, label):
+    """A frame of text as LaTeX; long ones are broken over pages, with their heads on each."""
+    rows = [" & ".join(map(_escape, row)) + r" \\" for row in (tuple(shown), *shown.itertuples(index=False, name=None))]
+    # after the end of a row, LaTeX takes these for an option
+    rows = [f"{{}}{row}" if row.startswith(("[", "*")) else row for row in rows]
+    heads = [r"\toprule", rows[0], r"\midrule"]
+    formats = "".join("r" if name in numeric else "l" for name in shown)
+    title = rf"\caption{{{_escape(caption)}}}\label{{{label}}}"
+    if len(shown) > LONG:
+        needs = "booktabs, longtable"
+        start = [rf"\begin{{longtable}}{{{formats}}}", rf"{title} \\", *heads, r"\endfirsthead", *heads, r"\endhead"]
+        start += [r"\bottomrule", r"\endfoot"]
+        end = [r"\end{longtable}"]
+    else:
+        needs = "booktabs"
+        start = [r"\begin{table}", r"\centering", title, rf"\begin{{tabular}}{{{formats}}}", *heads]
+        end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join([f"% needs {needs}", *start, *rows[1:], *end]) + "\n"
+
+
+def write_formats(frame, view, csv, tex, md):
+    """Write a frame three times: all of it as CSV, and in LaTeX and Markdown what the view shows of the same rows.
 
     Args:
-        frame: the table; its CSV has full precision, the others `digits` decimals.
+        frame: the table; its CSV has every column and digit.
+        view: :class:`View`.
         csv, tex, md: paths.
-        caption: one sentence, for LaTeX and Markdown.
-        digits: decimals of floating-point columns.
     """
+    shown, numeric, caption = print_view(frame, view)
     with replacing(csv) as path:
         frame.to_csv(path, index=False)
-    shown = frame.copy()
-    for name in shown.select_dtypes("float"):
-        shown[name] = [f"{value:.{digits}f}" if value == value else "–" for value in shown[name]]
     with replacing(tex) as path:
-        escaped = shown.astype(str).map(_escape).rename(columns=_escape)
-        formats = "".join("l" if frame[name].dtype.kind not in "fiu" else "r" for name in frame)
-        body = escaped.to_latex(index=False, column_format=formats, caption=_escape(caption), escape=False)
-        path.write_text(body, encoding="utf-8")
+        path.write_text(_latex(shown, numeric, caption, f"tab:{Path(tex).stem}"), encoding="utf-8")
     with replacing(md) as path:
-        cells = shown.astype(str).map(lambda value: value.replace("|", "\\|"))
+        cells = shown.map(lambda value: value.replace("|", "\\|"))
         text = cells.to_markdown(index=False, disable_numparse=True)
         path.write_text(f"{caption}\n\n{text}\n", encoding="utf-8")

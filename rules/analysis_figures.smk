@@ -127,6 +127,7 @@ rule analyses:
     """Make the closer analyses: transfer, correlation of coefficients, subsets of dimensions, fairness; tables and figures."""
     input:
         rules.join_analyses.output,
+        expand("results/tables/{table}.csv", table=ANALYSIS_TABLES),
         # only these probes have coefficients
         expand(
             [rules.plot_transfer.output.png, rules.plot_correlation.output.png],

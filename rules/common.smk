@@ -231,7 +231,16 @@ ELBOWS = [
     if name is not None and has_elbow(config["clusters"], name)
 ]
 ELBOW = {"elbow": "results/clusters/{dataset}.elbow.csv"} if ELBOWS else {}
-TABLES = ["scores", "differences", "clusters"]
+# Whether there are multimodal models that were asked in several ways.
+ASKED = bool(MULTIMODAL) and len(PROMPT_KINDS) > 1
+# Tables of the probes' comparison, and those that are made with `analyses` and with `interventions`.
+TABLES = [
+    *("scores", "differences", "clusters", "supervisions", "text_effect", "layers"),
+    "baselines",
+]
+ANALYSIS_TABLES = ["correlation", "dimensions", "transfer", "fairness"]
+ANALYSIS_TABLES += ["prompts"] if ASKED else []
+INTERVENTION_TABLES = [name for name in ("finetuning", "steering") if intervened(name)]
 
 
 wildcard_constraints:

@@ -143,7 +143,7 @@ rule plot_finetuning:
 
 
 rule interventions:
-    """Make every intervention that the configuration names, on models of the run, and its figure."""
+    """Make every intervention that the configuration names, on models of the run, its figure and its table."""
     input:
         of_interventions(rules.plot_push.output.png, "directions"),
         of_interventions(rules.plot_steering.output.png, "steering"),
@@ -153,3 +153,4 @@ rule interventions:
                 rules.plot_finetuning.output.png, dataset=FINETUNING["dataset"]
             ),
         ),
+        expand("results/tables/{table}.csv", table=INTERVENTION_TABLES),

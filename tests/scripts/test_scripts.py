@@ -263,14 +263,40 @@ def test_a_map_of_a_tower_without_the_poolings_says_which_it_has(results, paths)
 
 def test_write_makes_three_formats_of_each_table(results, tmp_path):
     analysis = results / "analysis"
-    files = {
-        name: [tmp_path / f"{name}.{kind}" for kind in ("csv", "tex", "md")]
-        for name in ("scores", "differences", "clusters")
-    }
+
+    def files_of(*names):
+        return {name: [tmp_path / f"{name}.{kind}" for kind in ("csv", "tex", "md")] for name in names}
+
     headline = {name: HEADLINE[name] for name in ("prompts", "target")}
-    load_script("write_tables").write(
-        analysis / "choices.csv", analysis / "differences.csv", analysis / "localizability.csv", headline, files
-    )
+    plain = ("differences", "supervisions", "text_effect", "baselines")
+    inputs = {name: analysis / f"{name}.csv" for name in ("choices", *plain)}
+    files = files_of("scores", "clusters", "layers", *plain)
+    load_script("write_tables").write(inputs | {"ranking": analysis / "localizability.csv"}, headline, files, "sound")
+    closer = files_of("correlation", "dimensions", "transfer", "fairness")
+    load_script("write_analysis_tables").write({name: analysis / f"{name}.csv" for name in closer}, closer, "sound")
+    files |= closer
     for csv, tex, md in files.values():
         assert len(pd.read_csv(csv)) == len(md.read_text().strip().splitlines()) - 4
         assert r"\toprule" in tex.read_text()
+
+
+def test_a_run_without_the_papers_models_has_a_row_with_a_reason_for_each_of_its_numbers(results, tmp_path):
+    analysis = results / "analysis"
+    inputs = {name: analysis / f"{name}.csv" for name in ("choices", "correlation", "dimensions")}
+    options = {"datasets": {"yfcc100m": "yfcc100m", "landmarks": "landmarks"}, "probes": ["ridge"], "steered": []}
+    options |= {
+        "protocol": "sound",
+        "models": {},
+        "shown": {"cv": "blocked", "choice": "depth"},
+        "prompts": ["none"],
+        "asking": [],
+    }
+    numbers = ROOT / "config/published/numbers.csv"
+    printed = [tmp_path / f"published.{kind}" for kind in ("csv", "tex", "md")]
+    load_script("compare_published").compare(inputs | {"numbers": numbers}, options, tmp_path / "all.csv", printed)
+    compared = pd.read_csv(tmp_path / "all.csv")
+    assert len(compared) == len(pd.read_csv(numbers))
+    assert compared["reason"].str.startswith("no model of the run is ").all()
+    paths = [tmp_path / "figure.png", tmp_path / "figure.pdf"]
+    load_script("plot_published").plot(tmp_path / "all.csv", paths, 60)
+    assert_drawn(paths)

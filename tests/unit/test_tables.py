@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoprobe.tables import write_formats
+from geoprobe.tables import View, write_formats
 
 CAPTION = "R² of 95 % of models_and_clusters."
 
@@ -30,9 +30,10 @@ def frame():
 def write(tmp_path):
     """Write a frame; the three files as text."""
 
-    def writer(frame, **options):
+    def writer(frame, digits=3):
         paths = [tmp_path / f"table.{kind}" for kind in ("csv", "tex", "md")]
-        write_formats(frame, *paths, caption=CAPTION, **options)
+        view = View(CAPTION, {name: name for name in frame}, dict.fromkeys(frame.select_dtypes("float"), digits))
+        write_formats(frame, view, *paths)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.md", "table.tex"]
         return paths
 
@@ -104,9 +105,10 @@ def test_numbers_are_rounded_to_the_digits_that_are_asked_for(frame, write, digi
     _, tex, md = write(frame, digits=digits)
     for rows in (tex_rows(tex.read_text()), md_rows(md.read_text())[2:]):
         cells = [[cell.strip() for cell in row] for row in rows]
-        assert [row[1] for row in cells] == [f"{value:.{digits}f}" for value in frame["median_km"]]
-        assert [row[2] for row in cells] == [f"{0.5:.{digits}f}", "–", f"{-1 / 3:.{digits}f}"]
-        assert [row[3] for row in cells] == ["7000", "12", "3"]
+        assert [row[1] for row in cells] == [f"{value:,.{digits}f}" for value in frame["median_km"]]
+        minus = "$-$" if rows == tex_rows(tex.read_text()) else "−"
+        assert [row[2] for row in cells] == [f".{5 * 10 ** (digits - 1)}", "–", f"{minus}.{'3' * digits}"]
+        assert [row[3] for row in cells] == ["7,000", "12", "3"]
 
 
 def test_markdown_has_the_caption_a_header_and_one_line_a_row(frame, write):

@@ -40,27 +40,29 @@ FOLLOWS = {
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
-    "join_analyses": {"plot_correlation_summary", "plot_dimensions", "plot_fairness"},
+    "join_analyses": {"plot_correlation_summary", "plot_dimensions", "plot_fairness", "write_analysis_tables"},
 }  # fmt: skip
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
 CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
 CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
 COMPARISONS = {"plot_poolings", "plot_cross_validations", "plot_scale"}
 PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS | COMPARISONS
-RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_methods"}
+RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_analysis_tables", "write_methods"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 # these have none where only figures and tables of probes are asked for
 MODEL_USERS = {"push_positions", "steer_model", "finetune_model"}
 BY_NAME = MODEL_USERS | {"score_steering", "split_countries", "compare_finetuning", "compare_prompts"}
 BY_NAME |= {"plot_prompts", "plot_push", "plot_steering", "plot_finetuning"}
+PRINT_BY_NAME = {"write_intervention_tables", "compare_published"}
+BY_NAME |= PRINT_BY_NAME | {"plot_published"}
 IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
 CLOSER = {"relate_clusters", "ablate_dimensions"}
 SUMMARIES = {"score_probe", "compare_models"}
 SUMMARY_READERS = (
-    {"rank_clusters", "write_tables", "write_methods", "join_analyses", *SUMMARIES}
+    {"rank_clusters", "write_tables", "write_analysis_tables", "write_methods", "join_analyses", *SUMMARIES}
     | CLOSER_PLOTS
     | {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")}
     | COMPARISONS
@@ -181,7 +183,7 @@ USERS = {
     "geoprobe.probes.mlp": {"fit_probes"},
     "geoprobe.analysis": SUMMARY_READERS | CLOSER | {"plot_map"},
     "geoprobe.analysis.families": SUMMARY_READERS,
-    "geoprobe.analysis.selection": CLOSER | {"score_probe", "write_tables", "plot_map"},
+    "geoprobe.analysis.selection": CLOSER | {"score_probe", "write_tables", "write_analysis_tables", "plot_map"},
     "geoprobe.analysis.bootstrap": SUMMARIES | CLOSER | {"plot_map"},
     "geoprobe.analysis.summary": {"score_probe"},
     "geoprobe.analysis.comparison": {"compare_models"},
@@ -216,8 +218,10 @@ USERS = {
     "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
-    "geoprobe.tables": {"write_tables", "write_methods"},
+    "geoprobe.tables": {"write_tables", "write_analysis_tables", "write_methods"},
     **{f"geoprobe.{name}": {"write_methods"} for name in ("methods", "software")},
+    "geoprobe.analysis.views": {"write_tables", "write_analysis_tables"},
+    "geoprobe.analysis.printed": {"write_tables", "write_analysis_tables"},
 }
 
 
@@ -225,9 +229,16 @@ for name in ("directions", "generation", "landmarks", "matching", "options", "ou
     USERS[f"geoprobe.interventions.{name}"] = set()
 for name in ("comparison", "evaluation", "grid", "network", "splits", "training"):
     USERS[f"geoprobe.finetune.{name}"] = set()
-for name in ("interventions", "interventions.steering", "interventions.swap", "finetune", "analysis.prompts"):
+for name in (
+    "interventions",
+    "interventions.steering",
+    "interventions.swap",
+    "finetune",
+    "analysis.prompts",
+    "analysis.published",
+):
     USERS[f"geoprobe.{name}"] = set()
-for name in ("finetuning", "prompts", "push", "steering"):
+for name in ("finetuning", "prompts", "published", "push", "steering"):
     USERS[f"geoprobe.figures.{name}"] = set()
 
 # The same of the rules that are asked for by name, for what is theirs and some that they share.
@@ -247,7 +258,12 @@ USERS_BY_NAME = {
     "geoprobe.finetune.evaluation": {"finetune_model", "compare_finetuning"},
     "geoprobe.finetune.comparison": {"compare_finetuning"},
     "geoprobe.analysis.prompts": {"compare_prompts"},
-    **{f"geoprobe.figures.{name}": {f"plot_{name}"} for name in ("finetuning", "prompts", "push", "steering")},
+    **{
+        f"geoprobe.figures.{name}": {f"plot_{name}"}
+        for name in ("finetuning", "prompts", "published", "push", "steering")
+    },
+    **{f"geoprobe.{name}": PRINT_BY_NAME for name in ("tables", "analysis.views", "analysis.printed")},
+    "geoprobe.analysis.published": {"compare_published"},
 }
 
 

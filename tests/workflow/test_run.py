@@ -28,6 +28,7 @@ UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_image
 # these are asked for by name, or of multimodal models alone
 UNUSED |= {"push_positions", "steer_model", "score_steering", "split_countries", "finetune_model"}
 UNUSED |= {"compare_finetuning", "compare_prompts", "plot_prompts", "plot_push", "plot_steering", "plot_finetuning"}
+UNUSED |= {"write_intervention_tables", "compare_published", "plot_published"}
 
 
 def test_every_stage_leaves_its_files(tiny_run):
@@ -41,10 +42,10 @@ def test_every_stage_leaves_its_files(tiny_run):
         for name in ("map", "transfer", "correlation"):
             with Image.open(results / f"figures/bluemarble/ridge/{name}/{model}.png") as picture:
                 assert np.asarray(picture.convert("L")).std() > 5
-    for table in ("scores", "differences", "clusters"):
+    for table in ("scores", "differences", "clusters", "supervisions", "text_effect", "layers", "baselines"):
         frame = pd.read_csv(results / f"tables/{table}.csv")
         assert len(frame) > 2
-        assert r"\begin{tabular}" in (results / f"tables/{table}.tex").read_text()
+        assert r"\toprule" in (results / f"tables/{table}.tex").read_text()
         assert (results / f"tables/{table}.md").read_text().count("\n|") == len(frame) + 2
 
 
