@@ -15,6 +15,10 @@ TOKEN = (
     "See whether the name is right. If its page asks for conditions, accept them there, and set HF_TOKEN to a token of "
     "the account that did, or run `hf auth login`, on the machine that starts the run."
 )
+OWN_HUB = (
+    "A token is sent to the public hub alone, or to the one that HF_ENDPOINT names: if you trust this hub with yours, "
+    "set HF_ENDPOINT to its address."
+)
 OFFLINE = {
     "dataset": "Unset it to fetch.",
     "model": "Unset it to fetch, or give the folder of files that you have as the id of a row with the loader local.",
@@ -33,6 +37,11 @@ class HubFile(NamedTuple):
 def endpoint_of(options):
     """Address of the hub: option `endpoint`, else HF_ENDPOINT, else the public one."""
     return (options.get("endpoint") or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def _trusted():
+    """Addresses of the hubs that a user's token is sent to."""
+    return HUB, (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
 def file_url(endpoint, repo, commit, path, kind="dataset"):
@@ -83,7 +92,9 @@ class Repository:
         self.folder.mkdir(parents=True, exist_ok=True)
         network = network_options(network)
         self.attempts, self.timeout_s = network["attempts"], network["timeout_s"]
-        self.api = HfApi(endpoint=self.endpoint)
+        # None takes the user's, False none: a configuration of someone else's must not send it where that one likes
+        self.token = None if self.endpoint in _trusted() else False
+        self.api = HfApi(endpoint=self.endpoint, token=self.token)
         given = {"repo_type": kind, "revision": self.revision, "timeout": self.timeout_s}
         info = self._ask(lambda: self.api.repo_info(self.name, **given))
         self.commit = info.sha
@@ -123,11 +134,13 @@ class Repository:
                 f'revision is "{self.revision}", and {self.name} has no branch, tag or commit of that name.'
             )
         if isinstance(cause, errors.RepositoryNotFoundError) or code in (401, 403):
-            detail = "private, gated or not there"
+            advice, detail = TOKEN, "private, gated or not there"
+            if self.token is False:
+                advice = OWN_HUB
             if isinstance(cause, errors.GatedRepoError):
                 detail = "it is given to accounts that accepted its conditions"
                 detail += ", and that of your token has not" if code == 403 else ""
-            return FetchError(page, f"http {code}", detail, advice=TOKEN)
+            return FetchError(page, f"http {code}", detail, advice=advice)
         if isinstance(cause, errors.OfflineModeIsEnabled):
             return FetchError(page, "connection failed", "HF_HUB_OFFLINE is set", advice=OFFLINE[self.kind])
         if code is not None:
@@ -182,7 +195,7 @@ class Repository:
         """Whether the server gives a part of a file when it is asked for one."""
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-        headers = {**build_hf_headers(), "Range": "bytes=0-0"}
+        headers = {**build_hf_headers(token=self.token), "Range": "bytes=0-0"}
         with get_session().stream("GET", self.url(path), headers=headers, timeout=self.timeout_s) as response:
             if response.is_error:
                 response.read()
@@ -201,7 +214,7 @@ class Repository:
             ):
                 yield file
             return
-        system = HfFileSystem(endpoint=self.endpoint, skip_instance_cache=True)
+        system = HfFileSystem(endpoint=self.endpoint, token=self.token, skip_instance_cache=True)
         # without a cache: what reads a directory or some columns knows what it wants
         size = {"block_size": 0} if through else {"cache_type": "none"}
         with system.open(f"{PREFIXES[self.kind]}{self.name}@{self.commit}/{path}", "rb", **size) as file:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import geoprobe
+from geoprobe.secrets import redact, redact_values
 
 LIBRARIES = (
     "numpy", "pandas", "h5py", "sklearn", "torch", "torchvision", "timm", "open_clip", "transformers", "accelerate",
@@ -21,6 +22,20 @@ LIBRARIES = (
     "h3",
 )  # fmt: skip
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
+
+
+class _Log:
+    """A log file that takes no secrets in."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, text):
+        self.file.write(redact(text))
+        return len(text)
+
+    def flush(self):
+        self.file.flush()
 
 
 class _Tee:
@@ -31,7 +46,8 @@ class _Tee:
 
     def write(self, text):
         self.log.write(text.replace("\r", "\n"))
-        return self.stream.write(text)
+        self.stream.write(redact(text))
+        return len(text)
 
     def flush(self):
         self.log.flush()
@@ -68,15 +84,16 @@ def rule_log(path):
     """Copy all that a job prints, logs and warns into its log, and end it with the error in one line.
 
     Snakemake leaves `log:` to the script. The traceback goes to the log only: the terminal gets the sentence
-    and the log's path. A job that fails leaves with exit status 1. One process at a time does the job of a log.
+    and the log's path. A job that fails leaves with exit status 1. Secrets are taken out of all of it. One process at
+    a time does the job of a log.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the log itself, which Snakemake removes before a job
     locked = alone(path.with_name(f".{path.name}.lock"))
-    with locked as warning, open(path, "w", encoding="utf-8", buffering=1) as log:
+    with locked as warning, open(path, "w", encoding="utf-8", buffering=1) as file:
         start = time.monotonic()
-        out, err = sys.stdout, sys.stderr
+        log, out, err = _Log(file), sys.stdout, sys.stderr
         handler = logging.StreamHandler(log)
         logging.captureWarnings(True)
         logging.getLogger().addHandler(handler)
@@ -86,7 +103,7 @@ def rule_log(path):
                 yield
         except Exception as error:
             log.write(traceback.format_exc())
-            sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            sentence = redact(f"{type(error).__name__}: {' '.join(str(error).split())}")
             log.write(f"failed after {time.monotonic() - start:.1f} s\n{sentence}\n")
             err.write(f"{sentence}\n(traceback in {path})\n")
             raise SystemExit(1) from error
@@ -145,9 +162,9 @@ def write_table(frame, path):
 
 
 def write_json(content, path):
-    """Write a mapping as JSON in one step, with provenance."""
+    """Write a mapping as JSON in one step, with provenance and without secrets."""
     with replacing(path) as temporary:
-        text = json.dumps({**content, "provenance": provenance()}, indent=2, sort_keys=True)
+        text = json.dumps({**redact_values(content), "provenance": provenance()}, indent=2, sort_keys=True)
         temporary.write_text(f"{text}\n", encoding="utf-8")
 
 

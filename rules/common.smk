@@ -31,6 +31,7 @@ from geoprobe.probes.options import (
     shown_options,
 )
 from geoprobe.runtime import use_checkout
+from geoprobe.secrets import redact
 
 # Jobs use the package of this checkout, wherever they are started from.
 use_checkout(workflow.basedir)
@@ -41,7 +42,7 @@ def checked_models():
     try:
         return check_config(config, workflow.basedir)
     except (ValueError, OSError) as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(redact(str(error))) from None
 
 
 @functools.cache

@@ -14,9 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from geoprobe.images.embedded import MAGIC, read_embedded
 from geoprobe.images.fetch import FetchError, fetch_file, file_digests, wrong_checksum
-from geoprobe.images.files import folder_members
+from geoprobe.images.files import Member, folder_members
 
 HUB = re.compile(r"hub://datasets/(?P<repo>[^@]+)@(?P<revision>[^/]+)/(?P<file>.+)")
+# of the others a few kilobytes may unpack to gigabytes at once, whatever is asked for
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # what the standard library raises on damaged, cut or exotic archives
 BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
@@ -158,22 +160,8 @@ def read_members(path, wanted, max_bytes):
             yield name, None, status, detail
 
 
-class _Member(tarfile.TarInfo):
-    """Takes nothing but an empty block for the end of an archive; the library takes any damaged or missing header."""
-
-    @classmethod
-    def fromtarfile(cls, archive):
-        """The next member of an archive."""
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"neither a member nor the end: {error}") from error
-
-
 def _tar_members(path, left, max_bytes):
-    with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
+    with tarfile.open(path, "r|*", tarinfo=Member) as archive:
         for member in archive:
             name = _plain(member.name)
             if name not in left:
@@ -197,6 +185,9 @@ def _zip_members(path, left, max_bytes):
             mode = member.external_attr >> 16
             if member.is_dir() or (stat.S_IFMT(mode) and not stat.S_ISREG(mode)):
                 yield name, None, "unsafe member", "a link, a device or a folder"
+                continue
+            if member.compress_type not in COMPRESSIONS:
+                yield name, None, "unsafe member", "compressed in another way than deflate"
                 continue
             try:
                 with archive.open(member) as file:

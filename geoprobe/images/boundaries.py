@@ -2,7 +2,8 @@
 
 import shutil
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from geoprobe.images import polygons
 from geoprobe.images.fetch import fetch_file
@@ -41,7 +42,8 @@ def fetch_boundaries(options, manifest, network):
 
 
 def _fetch(url, folder, network):
-    return fetch_file(url, folder / url.rsplit("/", 1)[1], network)
+    # without a query, which may hold a token
+    return fetch_file(url, folder / PurePosixPath(unquote(urlsplit(url).path)).name, network)
 
 
 def _extract(archive, member, folder):
@@ -50,8 +52,11 @@ def _extract(archive, member, folder):
     with zipfile.ZipFile(archive) as file:
         if member not in file.namelist():
             raise ValueError(f'member is "{member}", which "{archive}" does not hold: {", ".join(file.namelist())}.')
-        if target.is_file() and target.stat().st_size == file.getinfo(member).file_size:
+        size, free = file.getinfo(member).file_size, shutil.disk_usage(folder).free
+        if target.is_file() and target.stat().st_size == size:
             return target
+        if size > free:
+            raise ValueError(f'"{archive}" says that "{member}" has {size} bytes, and {folder} has room for {free}.')
         with replacing(target) as temporary, file.open(member) as source, open(temporary, "wb") as copy:
             shutil.copyfileobj(source, copy)
     return target

@@ -23,6 +23,7 @@ from geoprobe.images.fetch import FetchError
 from geoprobe.images.http import Client, Pace, RequestFailed, as_text, network_options, try_again
 from geoprobe.images.pack import OK, open_pack, write_status
 from geoprobe.images.verify import verify_image
+from geoprobe.secrets import redact
 
 OPT_OUT = {"noai", "noimageai"}
 PLACEHOLDERS = ("photo_unavailable",)  # in the address of the picture that Flickr shows in place of one that is gone
@@ -95,7 +96,7 @@ def make_entry(task, status, detail="", retryable=False, url="", http_status=Non
         "status": status,
         "detail": as_text(detail),
         "retryable": retryable,
-        "url": url,
+        "url": redact(url),
         "http_status": http_status,
         **{name: image[name] for name in ("sha256", "width", "height", "phash")},
     }

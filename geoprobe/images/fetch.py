@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from geoprobe.images.http import Client, RequestFailed, network_options, try_again
 from geoprobe.runtime import replacing
+from geoprobe.secrets import redact
 
 CHUNK = 1 << 20
 ADVICE = {
@@ -28,7 +29,7 @@ class FetchError(RuntimeError):
     """A file that could not be fetched.
 
     Attributes:
-        url: its address.
+        url: its address, without secrets.
         status: the reason in a few fixed words, such as "timed out", "http 404" or "checksum wrong".
         detail: what else there is to say.
         retryable: whether it may succeed later.
@@ -36,8 +37,9 @@ class FetchError(RuntimeError):
 
     def __init__(self, url, status, detail="", retryable=False, advice=""):
         advice = advice or ADVICE.get(status) or (LATER if retryable else "Set another address.")
-        super().__init__(f"{url}: {status}{f' ({detail})' if detail else ''}. {advice}")
-        self.url, self.status, self.detail, self.retryable = url, status, detail, retryable
+        self.url, self.detail = redact(url), redact(detail)
+        super().__init__(f"{self.url}: {status}{f' ({self.detail})' if detail else ''}. {advice}")
+        self.status, self.retryable = status, retryable
 
 
 class _Part:
@@ -57,7 +59,7 @@ class _Part:
         except (FileNotFoundError, ValueError):
             version = {}
         self._reset()
-        if version.get("url") == url and version.get("validator"):
+        if version.get("url") == redact(url) and version.get("validator"):
             self.validator, self.total = version["validator"], version["bytes"]
             self.file.seek(0)
             while chunk := self.file.read(CHUNK):
@@ -87,7 +89,8 @@ class _Part:
         self._reset()
         self.validator, self.total = validator, total
         with replacing(self.sidecar) as temporary:
-            version = {"url": self.url, "validator": validator, "bytes": total}
+            # without its secrets: a signature that is new each time still leads to the same file
+            version = {"url": redact(self.url), "validator": validator, "bytes": total}
             temporary.write_text(json.dumps(version), encoding="utf-8")
 
     def append(self, chunk):

@@ -14,6 +14,15 @@ from geoprobe.images.formats import FORMATS
 # Photographs of phones, which can be read where the package pillow_heif is installed.
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".heics", ".heifs", ".hif"})
 ZIP_SUFFIX, TAR_SUFFIXES = ".zip", (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# what tar puts before a member that has a long name or attributes, and the most bytes that this may have
+ATTRIBUTES = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+LONGEST = 1 << 20
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
@@ -44,6 +53,28 @@ def read_file(path):
         return None, f"cannot be read: {error.strerror}"
 
 
+class Member(tarfile.TarInfo):
+    """Takes nothing but an empty block for the end of an archive; the library takes any damaged or missing header."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        """A header; a long name or list of attributes, which is read whole, may not be longer than any is."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in ATTRIBUTES and member.size > LONGEST:
+            raise tarfile.InvalidHeaderError(f"a header of {member.size} bytes")
+        return member
+
+    @classmethod
+    def fromtarfile(cls, archive):
+        """The next member of an archive."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"neither a member nor the end: {error}") from error
+
+
 def archive_members(file, name):
     """Paths of the images in an archive, in the archive's order.
 
@@ -60,7 +91,7 @@ def archive_members(file, name):
             with zipfile.ZipFile(file) as archive:
                 members = [member.filename for member in archive.infolist() if not member.is_dir()]
         elif str(name).lower().endswith(TAR_SUFFIXES):
-            with tarfile.open(fileobj=file, mode="r|*") as archive:
+            with tarfile.open(fileobj=file, mode="r|*", tarinfo=Member) as archive:
                 members = [member.name for member in archive if member.isfile()]
         else:
             raise ValueError(

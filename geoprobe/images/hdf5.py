@@ -13,6 +13,26 @@ NEEDED = ("images", "latitudes", "longitudes")
 TAKEN_OVER = ("ids", "groups", "clusters")
 
 
+def _refuse_foreign(file, path):
+    """Refuse datasets whose values lie in other files: a file from elsewhere must not read what is on this machine.
+
+    The links of an exported file are let through where they lead to the image store that it names by its digest.
+    """
+    names = [name for name in (*NEEDED, *TAKEN_OVER) if name in file]
+    names += [f"captions/{name}" for name in file.get("captions", {})]
+    for name in names:
+        data = file[name]
+        if not isinstance(data, h5py.Dataset):
+            raise ValueError(f'path is "{path}", whose {name} is no dataset.')
+        if data.external or data.is_virtual:
+            raise ValueError(f'path is "{path}", whose {name} lies in other files; copy it into the file itself.')
+        # the file that holds it, behind links of the dataset or of a group above it
+        if data.file.id != file.id and str(data.file.attrs.get("digest")) != str(file.attrs.get("images_digest", "")):
+            raise ValueError(
+                f'path is "{path}", whose {name} is a link to {data.file.filename}; copy it into the file.'
+            )
+
+
 def check(options):
     """Refuse a file that is absent, is no HDF5, or lacks images, latitudes or longitudes."""
     path = Path(options["path"])
@@ -27,6 +47,7 @@ def check(options):
                 f'path is "{path}", which has no dataset {" and no dataset ".join(missing)} '
                 f"(it has {', '.join(file) or 'none'}). Each image needs images, latitudes and longitudes."
             )
+        _refuse_foreign(file, path)
         lengths = {name: len(file[name]) for name in (*NEEDED, *TAKEN_OVER) if name in file}
         lengths |= {f"captions/{name}": len(values) for name, values in file.get("captions", {}).items()}
     if len(set(lengths.values())) > 1:

@@ -24,6 +24,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 import geoprobe
+from geoprobe.secrets import redact
 
 NETWORK = {
     "contact": "",
@@ -46,8 +47,8 @@ JITTER = random.SystemRandom()  # jobs with the same seed must not wait in step
 
 
 def as_text(words):
-    """What a server said, short, and without what is no text: headers and names may hold any bytes."""
-    return words.encode("utf-8", "replace").decode()[:SAID]
+    """What a server said, short, without secrets and what is no text: headers and names may hold any bytes."""
+    return redact(words.encode("utf-8", "replace").decode())[:SAID]
 
 
 class RequestFailed(Exception):

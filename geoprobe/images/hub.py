@@ -51,6 +51,9 @@ def check(options):
     """Refuse options that name no data set, no place of the images, or a pattern or column that cannot be used."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", options["repo"]):
         raise ValueError(f'repo is "{options["repo"]}"; a data set of the hub is named "owner/name".')
+    endpoint = options.get("endpoint") or ""
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise ValueError(f'endpoint is "{endpoint}"; give an address that begins with http:// or https://.')
     columns, place = options.get("columns", {}), _place(options)
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise ValueError(f'columns names "{unknown[0]}"; allowed: {", ".join(COLUMNS)}.')

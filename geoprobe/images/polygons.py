@@ -16,6 +16,16 @@ from geoprobe.images.countries import country_code, country_name
 
 LEVELS = ("country", "region", "district")
 KM_PER_DEGREE = 111.2
+HEADER = 1 << 16  # bytes in which GDAL looks for what a file is
+# files in which GDAL finds the addresses of others, on any server, and of databases
+LEADING_AWAY = (
+    b"<OGRVRTDataSource",
+    b"<VRTDataset",
+    b"<GDAL_WMS",
+    b"<OGRWFSDataSource",
+    b"<OGRPipeline",
+    b"<OGRGTIDataSource",
+)
 
 
 def check(options):
@@ -26,6 +36,7 @@ def check(options):
         path = Path(layer["path"])
         if not path.is_file():
             raise ValueError(f'layers[{number}].path is "{path}", and there is no such file.')
+        _refuse_virtual(path)
         fields = list(pyogrio.read_info(path, layer=layer.get("layer"))["fields"])
         for level in LEVELS:
             if level in layer and layer[level] not in fields:
@@ -33,6 +44,15 @@ def check(options):
                     f'layers[{number}].{level} is "{layer[level]}", which is not among the columns of "{path}": '
                     f"{', '.join(fields)}."
                 )
+
+
+def _refuse_virtual(path):
+    """Refuse a file that only says where others are: GDAL would read those, from wherever it says."""
+    with open(path, "rb") as file:
+        header = file.read(HEADER)
+    found = [mark for mark in LEADING_AWAY if mark in header]
+    if found:
+        raise ValueError(f'"{path}" holds no polygons but leads to other files ({found[0].decode()[1:]}); give those.')
 
 
 def read_layers(manifest):

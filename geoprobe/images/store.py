@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from geoprobe.geodesy import check_positions
 from geoprobe.images.formats import open_header
 from geoprobe.runtime import provenance, replacing
+from geoprobe.secrets import redact_values
 
 NUMBERS = {"latitudes": np.float64, "longitudes": np.float64}
 TEXTS = ("ids", "geocells", "countries", "groups")
@@ -62,7 +63,7 @@ class StoreWriter:
         if "clusters" in columns:  # those of the source; the pipeline's own are in a table beside
             self.file["clusters"] = np.asarray(columns["clusters"], dtype=np.int64)
             self.digest.update(self.file["clusters"][:].tobytes())
-        for name, value in {**attributes, **provenance(), "digest": self.digest.hexdigest()}.items():
+        for name, value in {**redact_values(attributes), **provenance(), "digest": self.digest.hexdigest()}.items():
             self.file.attrs[name] = value
 
 

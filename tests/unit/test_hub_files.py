@@ -190,6 +190,7 @@ def refused(options, folder):
 
 
 def test_a_gated_data_set_says_which_token_it_wants_and_comes_with_it(data_set, server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
     options, folder = data_set(access={"gated": "auto", "tokens": ["hf_right"]})
     sentence = refused(options, folder)
     assert sentence.startswith(f"{server.endpoint}/datasets/{REPO}: http 401 (it is given to accounts that accepted")
@@ -201,7 +202,8 @@ def test_a_gated_data_set_says_which_token_it_wants_and_comes_with_it(data_set, 
     assert len(listing(options, folder)) == 5
 
 
-def test_a_private_data_set_and_one_that_is_not_there_are_told_alike(data_set, monkeypatch):
+def test_a_private_data_set_and_one_that_is_not_there_are_told_alike(data_set, server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
     options, folder = data_set(access={"private": True, "tokens": ["hf_right"]})
     for repo in (REPO, "ann/absent"):
         sentence = refused(options | {"repo": repo}, folder)
@@ -210,6 +212,12 @@ def test_a_private_data_set_and_one_that_is_not_there_are_told_alike(data_set, m
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     fetched(options, folder)
     assert len(listing(options, folder)) == 5
+
+
+def test_a_token_is_not_sent_to_a_hub_that_only_the_configuration_names(data_set, monkeypatch):
+    options, folder = data_set(access={"private": True, "tokens": ["hf_right"]})
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    assert "A token is sent to the public hub alone" in refused(options, folder)
 
 
 def test_single_files_of_a_gated_data_set_are_refused_at_once(data_set):

@@ -97,7 +97,10 @@ def test_the_log_opens_with_time_and_machine_and_ends_with_the_duration(good):
 
 def test_the_log_lists_the_modules_of_the_package_that_were_used(good):
     (line,) = [line for line in good.lines if line.startswith("modules: ")]
-    assert set(line.removeprefix("modules: ").split()) == {"geoprobe", "geoprobe.runtime", "geoprobe.words"}
+    assert set(line.removeprefix("modules: ").split()) == {
+        "geoprobe",
+        *(f"geoprobe.{name}" for name in ("runtime", "secrets", "words")),
+    }
 
 
 def test_what_is_printed_after_the_job_is_not_in_its_log(good):

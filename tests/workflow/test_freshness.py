@@ -113,6 +113,7 @@ ELSEWHERE = [
 USERS = {
     "geoprobe": RULES,
     "geoprobe.runtime": RULES,
+    "geoprobe.secrets": RULES,
     "geoprobe.config": set(),
     "geoprobe.freshness": set(),
     "geoprobe.words": TRAIN | {"assign_clusters"},
@@ -244,6 +245,7 @@ for name in ("finetuning", "prompts", "published", "push", "steering"):
 # The same of the rules that are asked for by name, for what is theirs and some that they share.
 USERS_BY_NAME = {
     "geoprobe.runtime": BY_NAME,
+    "geoprobe.secrets": BY_NAME,
     "geoprobe.models.loading": MODEL_USERS,
     "geoprobe.models.loaders.encoder": MODEL_USERS,
     "geoprobe.models.loaders.multimodal": set(),

@@ -1,0 +1,206 @@
+"""Nothing from outside is run, leads elsewhere, or unpacks without end; and no secret is told."""
+
+import ast
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from image_server import ImageServer
+
+from geoprobe.images import hdf5
+from geoprobe.images.archives import read_members
+from geoprobe.images.boundaries import fetch_boundaries
+from geoprobe.images.download import download_shard
+from geoprobe.images.fetch import FetchError, fetch_file
+from geoprobe.images.files import LONGEST, archive_members
+from geoprobe.images.hub import check as check_hub
+from geoprobe.images.polygons import check as check_polygons
+from geoprobe.runtime import rule_log, write_json
+from geoprobe.secrets import redact
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANTED = "s3cr3t-pl4nted-v4lue"
+NETWORK = {"attempts": 1, "timeout_s": 5, "requests_per_second": 0, "allow_private": True}
+
+
+@pytest.fixture
+def server():
+    with ImageServer() as running:
+        yield running
+
+
+# code from outside
+
+
+def test_no_module_can_run_what_a_file_or_a_user_says():
+    found = []
+    for path in [*ROOT.glob("geoprobe/**/*.py"), *ROOT.glob("workflow/**/*.py"), *ROOT.glob("benchmarks/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                found += [(path.name, name) for name in names & {"pickle", "joblib", "marshal", "shelve", "dill"}]
+            if not isinstance(node, ast.Call):
+                continue
+            called, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if called in ("eval", "exec", "os.system", "os.popen", "yaml.load", "torch.hub.load", "pd.read_pickle"):
+                found.append((path.name, called))
+            if called == "torch.load" and given.get("weights_only") != "True":
+                found.append((path.name, "torch.load"))
+            for word, bad in (("shell", "True"), ("trust_remote_code", "True"), ("allow_pickle", "True")):
+                if given.get(word) == bad or (word != "shell" and given.get(word, "False") != "False"):
+                    found.append((path.name, word))
+    assert found == []
+
+
+# archives
+
+
+def test_a_tar_header_that_unpacks_to_gigabytes_is_not_read(tmp_path):
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type = tarfile.XHDTYPE
+    for size, outcome in ((4 << 30, "archive broken"), (LONGEST + 1, "archive broken")):
+        header.size = size
+        path = tmp_path / "images.tar"
+        path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+        ((_, data, status, detail),) = read_members(path, ["a.jpg"], 1000)
+        assert (data, status) == (None, outcome)
+        assert f"a header of {size} bytes" in detail
+        with open(path, "rb") as file, pytest.raises(ValueError, match="damaged or no archive"):
+            archive_members(file, "images.tar")
+
+
+def test_a_long_name_is_still_read(tmp_path):
+    name = f"{'a' * 300}/b.jpg"
+    with tarfile.open(tmp_path / "images.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"abc"))
+    assert [*read_members(tmp_path / "images.tar", [name], 1000)] == [(name, b"abc", "", "")]
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_may_unpack_at_once_to_any_size_are_refused(tmp_path, way):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("bomb.jpg", bytes(1000), compress_type=way)
+        archive.writestr("good.jpg", b"abc", compress_type=zipfile.ZIP_DEFLATED)
+    members = read_members(tmp_path / "images.zip", ["bomb.jpg", "good.jpg"], 100)
+    found = {name: (data, status) for name, data, status, _ in members}
+    assert found == {"bomb.jpg": (None, "unsafe member"), "good.jpg": (b"abc", "")}
+
+
+# HDF5 and polygons that lead elsewhere
+
+
+def _write_hdf5(path, **changed):
+    with h5py.File(path, "w") as file:
+        for name, values in {
+            "images": [[1], [2]],
+            "latitudes": [1.0, 2.0],
+            "longitudes": [3.0, 4.0],
+            **changed,
+        }.items():
+            if isinstance(values, h5py.ExternalLink):
+                file[name] = values
+            elif isinstance(values, h5py.VirtualLayout):
+                file.create_virtual_dataset(name, values)
+            elif isinstance(values, Path):
+                file.create_dataset(name, (2, 4), np.uint8, external=[(str(values), 0, 8)])
+            else:
+                file[name] = values
+
+
+def test_an_hdf5_file_cannot_read_other_files(tmp_path):
+    secret, other, path = tmp_path / "id_rsa", tmp_path / "other.h5", tmp_path / "photos.h5"
+    secret.write_bytes(b"private!")
+    _write_hdf5(other)
+    layout = h5py.VirtualLayout((2,), np.float64)
+    layout[:] = h5py.VirtualSource(other, "latitudes", (2,))
+    cases = {"images": secret, "latitudes": layout, "longitudes": h5py.ExternalLink("other.h5", "longitudes")}
+    for name, values in cases.items():
+        _write_hdf5(path, **{name: values})
+        with pytest.raises(ValueError, match=f"whose {name} (lies in other files|is a link to)"):
+            hdf5.check({"path": str(path)})
+    _write_hdf5(path)
+    hdf5.check({"path": str(path)})
+
+
+def test_polygons_that_only_lead_to_others_are_refused(tmp_path):
+    path = tmp_path / "units.geojson"
+    path.write_text('<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer>')
+    with pytest.raises(ValueError, match="leads to other files"):
+        check_polygons({"layers": [{"path": str(path), "country": "a"}]})
+
+
+@pytest.mark.parametrize("endpoint", ["file:///etc", "ftp://a.test", "hub.test"])
+def test_the_address_of_a_hub_is_one_of_the_web(endpoint):
+    with pytest.raises(ValueError, match="begins with http"):
+        check_hub({"repo": "a/b", "metadata": ["a.csv"], "archives": ["a.zip"], "endpoint": endpoint})
+
+
+# secrets
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        (f"https://ann:{PLANTED}@a.test/x.csv", "https://***@a.test/x.csv"),
+        (f"https://a.test/x.csv?size=z&token={PLANTED}&page=2", "https://a.test/x.csv?size=z&token=***&page=2"),
+        (f"https://a.test/x?X-Amz-Signature={PLANTED}", "https://a.test/x?X-Amz-Signature=***"),
+        (f"https://a.test/x?api_key={PLANTED}", "https://a.test/x?api_key=***"),
+        (f"{{'Authorization': 'Bearer {PLANTED}'}}", "{'Authorization': '***'}"),
+        ("hub://datasets/ann/photos@main/a.zip", "hub://datasets/ann/photos@main/a.zip"),
+        ("https://a.test/x.csv?page=2#top", "https://a.test/x.csv?page=2#top"),
+    ],
+)
+def test_what_is_taken_out_of_a_text(told, kept):
+    assert redact(told) == kept
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "FLICKR_API_KEY", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD"])
+def test_values_of_the_environment_are_taken_out(monkeypatch, name):
+    monkeypatch.setenv(name, PLANTED)
+    assert redact(f"sent {PLANTED}.") == "sent ***."
+
+
+def test_a_planted_secret_is_in_nothing_that_a_download_leaves(server, tmp_path, capfd):
+    """Through real requests: one that is answered, one that is gone, one that is led on to a signed address."""
+    server.redirects["/away/1"] = f"ftp://ann:{PLANTED}@a.test/x?sig={PLANTED}"
+    paths = ("ok/1.jpg", "gone/2.jpg", "away/1")
+    urls = [[f"http://ann:{PLANTED}@127.0.0.1:{server.port}/{path}?token={PLANTED}"] for path in paths]
+    rows = pd.DataFrame({"id": ["a", "b", "c"], "urls": urls})
+    with rule_log(tmp_path / "log.txt"):
+        download_shard(rows, tmp_path / "pack", tmp_path / "status.parquet", NETWORK, tmp_path / "pace")
+        print(f"asked {urls[0][0]}")
+    status = pd.read_parquet(tmp_path / "status.parquet")
+    assert status["status"].tolist() == ["ok", "http 404", "not http or https"]
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
+    assert left == []
+    assert PLANTED not in status.to_csv() + "".join(capfd.readouterr())
+
+
+def test_a_planted_secret_is_in_no_error_log_or_manifest_of_a_fetched_file(server, tmp_path, capfd):
+    server.files["/list.csv"] = b"a,b\n1,2\n"
+    address = f"http://ann:{PLANTED}@127.0.0.1:{server.port}"
+    entry = fetch_file(f"{address}/list.csv?token={PLANTED}", tmp_path / "list.csv", NETWORK)
+    write_json({"files": [entry]}, tmp_path / "manifest.json")
+    with pytest.raises(SystemExit), rule_log(tmp_path / "log.txt"):
+        fetch_file(f"{address}/gone/x?token={PLANTED}", tmp_path / "x", NETWORK)
+    with pytest.raises(FetchError) as caught:
+        fetch_file(f"{address}/gone/x?token={PLANTED}", tmp_path / "x", NETWORK)
+    told = str(caught.value) + "".join(capfd.readouterr())
+    told += "".join(path.read_text() for path in (tmp_path / "manifest.json", tmp_path / "log.txt"))
+    assert "http 404" in told
+    assert PLANTED not in told
+
+
+def test_the_token_of_a_boundarys_address_is_no_part_of_a_file_name(server, tmp_path):
+    server.files["/units.geojson"] = b'{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"c": "FR"}, "geometry": {"type": "Point", "coordinates": [1, 2]}}]}'  # fmt: skip # noqa: E501
+    layer = {"file": f"{server.root}/units.geojson?token={PLANTED}", "country": "c"}
+    fetch_boundaries({"coast_km": 0, "layers": [layer]}, tmp_path / "own.json", NETWORK)
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["units.geojson"]
+    assert PLANTED not in (tmp_path / "own.json").read_text()
