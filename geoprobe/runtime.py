@@ -57,6 +57,13 @@ class _Tee:
         return getattr(self.stream, name)
 
 
+def _place():
+    """Which job of SLURM this is, on which node, with which GPUs; nothing where it is none."""
+    names = {"SLURM_JOB_ID": "SLURM job", "SLURMD_NODENAME": "node", "CUDA_VISIBLE_DEVICES": "GPU"}
+    given = [f"{name} {os.environ[key]}" for key, name in names.items() if key in os.environ]
+    return ", ".join(["", *given]) if "SLURM_JOB_ID" in os.environ else ""
+
+
 @contextlib.contextmanager
 def alone(path):
     """Lock a file until the end; wait where another process has it, and say so.
@@ -97,7 +104,8 @@ def rule_log(path):
         handler = logging.StreamHandler(log)
         logging.captureWarnings(True)
         logging.getLogger().addHandler(handler)
-        log.write(f"started {timestamp()} on {platform.platform()}, Python {platform.python_version()}\n{warning}")
+        place = f"{platform.platform()}, Python {platform.python_version()}{_place()}"
+        log.write(f"started {timestamp()} on {place}\n{warning}")
         try:
             with contextlib.redirect_stdout(_Tee(out, log)), contextlib.redirect_stderr(_Tee(err, log)):
                 yield
@@ -139,10 +147,13 @@ def provenance():
 
 @contextlib.contextmanager
 def replacing(path):
-    """A private path beside `path` to write to; renamed to it at the end, removed on an error."""
+    """A path beside `path` to write to; renamed to it at the end, removed on an error.
+
+    No other process has it, on no other machine that sees the folder: a cluster may run a job twice.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)

@@ -41,8 +41,8 @@ rule score_probe:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=megabytes(2000),
+        runtime=minutes(120),
     params:
         poolings=lookup(within=config, dpath="analysis/poolings"),
         depth=SHOWN["depth"],
@@ -79,8 +79,8 @@ rule compare_models:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=megabytes(4000),
+        runtime=minutes(120),
     params:
         datasets=RUN["datasets"],
         models=MODELS,
@@ -106,8 +106,8 @@ rule rank_clusters:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         datasets=RUN["datasets"],
         headline=HEADLINE | {"cv": SHOWN["cv"]},
@@ -131,8 +131,8 @@ rule compare_prompts:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=megabytes(4000),
+        runtime=minutes(60),
     params:
         models=MODELS,
         prompts=lookup(within=config, dpath="prompts"),

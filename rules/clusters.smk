@@ -35,9 +35,9 @@ rule assign_clusters:
     threads: 1
     resources:
         # features of 500,000 images, 1,024 wide, and their principal components
-        mem_mb=8000,
+        mem_mb=megabytes(8000),
         # decoding takes most: 100,000 photographs in half an hour
-        runtime=240,
+        runtime=minutes(240),
         gpu=GPUS * (config["clusters"]["names"]["by"] == "text"),
     params:
         options=cluster_options,
@@ -58,8 +58,8 @@ rule assign_folds:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
     params:
         options=lookup(within=config, dpath="folds"),
         code=source_digest("assign_folds"),
@@ -80,8 +80,8 @@ rule export_images:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
     params:
         code=source_digest("export_images"),
     script:

@@ -30,7 +30,7 @@ rule relate_clusters:
     threads: 1
     resources:
         mem_mb=model_memory,
-        runtime=120,
+        runtime=model_minutes(30),
     params:
         **SHOWN_LAYERS,
         target=SHOWN["target"],
@@ -58,7 +58,7 @@ rule ablate_dimensions:
     threads: probe_resource("threads")
     resources:
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=model_minutes(120),
         gpu=probe_resource("gpu"),
     params:
         **SHOWN_LAYERS,
@@ -95,8 +95,8 @@ rule join_analyses:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         models=MODELS,
         code=source_digest("join_analyses"),

@@ -31,8 +31,8 @@ rule train_encoder:
     # One core each: encoders train side by side, which uses two cores better than one training on both.
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=megabytes(2000),
+        runtime=minutes(120),
         gpu=GPUS,
     params:
         objective=lookup(within=config, dpath="encoders/objectives/{family}"),

@@ -26,8 +26,8 @@ rule fetch_weights:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=2880,
+        mem_mb=megabytes(2000),
+        runtime=minutes(2880),
     params:
         row=model_row("loader", "id", "revision", "weights"),
         code=source_digest("fetch_weights"),
@@ -52,7 +52,7 @@ rule extract_features:
     threads: config["features"]["threads"]
     resources:
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=model_minutes(120),
         gpu=GPUS,
     params:
         row=model_row(
@@ -87,8 +87,8 @@ rule join_features:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         code=source_digest("join_features"),
     script:

@@ -35,8 +35,8 @@ rule plot_objectives:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline=HEADLINE,
         dpi=lookup(within=config, dpath="figures/dpi"),
@@ -64,8 +64,8 @@ rule plot_heatmap:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline=HEADLINE | {"cv": SHOWN["cv"]},
         dpi=lookup(within=config, dpath="figures/dpi"),
@@ -93,8 +93,8 @@ rule plot_layers:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline={
             "prompts": PROMPTS,
@@ -127,8 +127,8 @@ rule plot_captions:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline=HEADLINE,
         dpi=lookup(within=config, dpath="figures/dpi"),

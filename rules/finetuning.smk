@@ -26,8 +26,8 @@ rule split_countries:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
     params:
         options=FINETUNING["split"],
         code=source_digest("split_countries"),
@@ -55,7 +55,7 @@ rule finetune_model:
     resources:
         # gradients and the optimiser's moments beside the weights
         mem_mb=lambda wildcards, attempt: 4 * model_memory(wildcards, attempt),
-        runtime=2880,
+        runtime=model_minutes(240),
         gpu=GPUS,
     params:
         row=model_row(*MODEL_ROW),
@@ -88,8 +88,8 @@ rule compare_finetuning:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         models=MODELS,
         prompts=PROMPTS,

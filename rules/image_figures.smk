@@ -31,8 +31,8 @@ rule plot_balance:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
     params:
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_balance"),
@@ -63,8 +63,8 @@ rule plot_contact_sheet:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_contact_sheet"),
@@ -90,8 +90,8 @@ rule plot_elbow:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_elbow"),
@@ -123,8 +123,8 @@ rule plot_localizability:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline={"cv": SHOWN["cv"], "choice": SHOWN["choice"]},  # for the caption
         dpi=lookup(within=config, dpath="figures/dpi"),
@@ -161,8 +161,8 @@ rule plot_map:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         label=lambda wildcards: MODELS[wildcards.model]["label"],
         headline={

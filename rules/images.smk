@@ -33,8 +33,8 @@ rule fetch_metadata:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=2880,
+        mem_mb=megabytes(2000),
+        runtime=minutes(2880),
     params:
         options=lookup(within=config, dpath="datasets/{dataset}"),
         limits=lookup(within=config, dpath="download/limits"),
@@ -53,8 +53,8 @@ rule fetch_boundaries:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=600,
+        mem_mb=megabytes(2000),
+        runtime=minutes(600),
     params:
         options=lookup(within=config, dpath="boundaries/{boundaries}"),
         limits=lookup(within=config, dpath="download/limits"),
@@ -80,8 +80,8 @@ rule plan_images:
     threads: 1
     resources:
         # polygons of the whole Earth take about 8 GB
-        mem_mb=lambda wildcards: 12000 if boundaries_of(wildcards) else 2000,
-        runtime=120,
+        mem_mb=megabytes(lambda wildcards: 12000 if boundaries_of(wildcards) else 2000),
+        runtime=minutes(120),
     params:
         options=lookup(within=config, dpath="datasets/{dataset}"),
         code=dataset_digest("plan_images"),
@@ -103,8 +103,8 @@ rule download_images:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=2880,
+        mem_mb=megabytes(2000),
+        runtime=minutes(2880),
     params:
         limits=lookup(within=config, dpath="download/limits"),
         code=dataset_digest("download_images"),
@@ -132,8 +132,8 @@ rule build_images:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=megabytes(2000),
+        runtime=minutes(240),
     params:
         options=lookup(within=config, dpath="datasets/{dataset}"),
         max_pixels=lookup(within=config, dpath="download/limits/max_pixels"),

@@ -32,8 +32,8 @@ rule plot_prompts:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline={"target": SHOWN["target"], "cv": SHOWN["cv"]},
         tower="text",
@@ -70,8 +70,8 @@ rule plot_push:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         # for the caption
         label=lambda wildcards: MODELS[wildcards.model]["label"],
@@ -103,8 +103,8 @@ rule plot_steering:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         title=lambda wildcards: MODELS[wildcards.model]["label"],
         dpi=lookup(within=config, dpath="figures/dpi"),
@@ -133,8 +133,8 @@ rule plot_finetuning:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_finetuning"),

@@ -33,7 +33,7 @@ rule push_positions:
     threads: config["features"]["threads"]
     resources:
         mem_mb=model_memory,
-        runtime=720,
+        runtime=model_minutes(60),
         gpu=GPUS,
     params:
         row=model_row(*MODEL_ROW),
@@ -70,7 +70,7 @@ rule steer_model:
     threads: config["features"]["threads"]
     resources:
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=model_minutes(120),
         gpu=GPUS,
     params:
         row=model_row(*MODEL_ROW),
@@ -98,8 +98,8 @@ rule score_steering:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=megabytes(2000),
+        runtime=minutes(60),
     params:
         bootstrap=lookup(within=config, dpath="analysis/bootstrap"),
         seed=lookup(within=config, dpath="analysis/seed"),

@@ -27,8 +27,8 @@ rule score_baselines:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
     params:
         cvs=list(
             dict.fromkeys(cv for options in PROBES.values() for cv in options["cv"])
@@ -57,7 +57,7 @@ rule fit_probes:
     threads: probe_resource("threads")
     resources:
         mem_mb=model_memory,
-        runtime=1440,
+        runtime=model_minutes(120),
         gpu=probe_resource("gpu"),
     params:
         probe=lambda wildcards: {

@@ -37,8 +37,8 @@ rule write_tables:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         tables=TABLES,
         protocol=lookup(within=config, dpath="protocol"),

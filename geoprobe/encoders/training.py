@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from geoprobe.encoders.architecture import MEAN, STD, build_encoder, normalise, save_encoder
 from geoprobe.encoders.objectives import OBJECTIVES
 from geoprobe.encoders.text import build_vocabulary, encode_captions
+from geoprobe.runtime import replacing
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -153,18 +153,15 @@ def _fit(folder, encoder, images, captions, config, device):
 
 
 def _write_checkpoint(folder, model, optimizer, digest, epoch, history):
-    temporary = folder / f"{CHECKPOINT}.{os.getpid()}"
-    torch.save(
-        {
-            "digest": digest,
-            "epoch": epoch,
-            "history": history,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        },
-        temporary,
-    )
-    temporary.replace(folder / CHECKPOINT)
+    content = {
+        "digest": digest,
+        "epoch": epoch,
+        "history": history,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with replacing(folder / CHECKPOINT) as temporary:
+        torch.save(content, temporary)
 
 
 def _resume(folder, model, optimizer, digest):

@@ -95,6 +95,13 @@ def test_the_log_opens_with_time_and_machine_and_ends_with_the_duration(good):
     assert good.lines[-1].startswith("finished after ")
 
 
+def test_the_log_of_a_cluster_job_names_it_with_its_node_and_gpu(good, tmp_path, monkeypatch):
+    assert "SLURM" not in good.lines[0]
+    for name, value in {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "fast", "CUDA_VISIBLE_DEVICES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert Job(tmp_path, "pass").lines[0].endswith(", SLURM job 12, node fast, GPU 1")
+
+
 def test_the_log_lists_the_modules_of_the_package_that_were_used(good):
     (line,) = [line for line in good.lines if line.startswith("modules: ")]
     assert set(line.removeprefix("modules: ").split()) == {
@@ -205,6 +212,16 @@ def test_an_output_that_fails_is_absent(tmp_path, error):
     with pytest.raises(error, match="stop"):
         fail_halfway(tmp_path / "out.txt", error)
     assert files_in(tmp_path) == []
+
+
+def test_two_machines_that_write_one_output_do_not_meet(tmp_path, monkeypatch):
+    with replacing(tmp_path / "out.csv") as here:
+        monkeypatch.setattr("platform.node", lambda: "another")
+        with replacing(tmp_path / "out.csv") as there:  # in a process of the same number
+            assert here != there
+            there.write_text("there")
+        here.write_text("here")
+    assert (tmp_path / "out.csv").read_text() == "here"
 
 
 def test_an_output_that_fails_leaves_the_earlier_one_as_it_was(tmp_path):
