@@ -112,5 +112,6 @@ rule paper:
         rules.tables.input,
         rules.analyses.input,
         rules.interventions.input,
+        rules.write_methods.output,
         rules.compare_published.output,
         rules.plot_published.output.png,
