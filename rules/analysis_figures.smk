@@ -43,8 +43,8 @@ rule plot_correlation_summary:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=megabytes(2000),
+        runtime=minutes(20),
     params:
         headline=ANALYSED,
         scaled=ranking_of(config),
@@ -78,8 +78,8 @@ rule plot_dimensions:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=megabytes(2000),
+        runtime=minutes(20),
     params:
         headline=ANALYSED,
         ranking=ranking_of(config),  # for the caption
@@ -113,8 +113,8 @@ rule plot_fairness:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=megabytes(2000),
+        runtime=minutes(20),
     params:
         headline=ANALYSED | {"target": SHOWN["target"]},
         dpi=lookup(within=config, dpath="figures/dpi"),

@@ -40,8 +40,8 @@ rule plot_transfer:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=megabytes(2000),
+        runtime=minutes(20),
     params:
         label=lambda wildcards: MODELS[wildcards.model]["label"],
         cv=SHOWN["cv"],  # for the caption
@@ -76,8 +76,8 @@ rule plot_correlation:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=megabytes(2000),
+        runtime=minutes(20),
     params:
         label=lambda wildcards: MODELS[wildcards.model]["label"],
         cv=SHOWN["cv"],  # for the caption

@@ -30,8 +30,8 @@ rule plot_poolings:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline={
             "prompts": PROMPTS,
@@ -69,8 +69,8 @@ rule plot_cross_validations:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline=HEADLINE,
         dpi=lookup(within=config, dpath="figures/dpi"),
@@ -107,8 +107,8 @@ rule plot_scale:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         headline=HEADLINE | {"cv": SHOWN["cv"]},
         families=list(SIZED),

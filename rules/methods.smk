@@ -55,8 +55,8 @@ rule write_methods:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         datasets=TOLD,
         fetched=FETCHED,

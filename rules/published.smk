@@ -66,8 +66,8 @@ rule compare_published:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
     params:
         options=COMPARED,
         code=source_digest("compare_published"),
@@ -94,8 +94,8 @@ rule plot_published:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         # for the caption
         shown=COMPARED["shown"],

@@ -70,8 +70,8 @@ rule write_analysis_tables:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=megabytes(2000),
+        runtime=minutes(10),
     params:
         tables=ANALYSIS_TABLES,
         protocol=lookup(within=config, dpath="protocol"),
@@ -102,8 +102,8 @@ rule write_intervention_tables:
         "../envs/geoprobe.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
     params:
         tables=INTERVENTION_TABLES,
         protocol=lookup(within=config, dpath="protocol"),

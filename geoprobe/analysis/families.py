@@ -9,18 +9,29 @@ WHERE = ["dataset", "prompt", "probe", "cluster", "tower", "layer", "pooling", "
 # Of a row of choices; under the choice "depth" there is one a tower.
 CHOICE_WHERE = ["dataset", "prompt", "probe", "cluster", "target", "cv", "control", "choice"]
 
+ROWS = 200_000  # of a summary, held at once: the layers of the paper's comparison are millions
+
 
 def has_learned(frame):
     """True for each row whose model has been trained: no baseline, and no copy of a model with random weights."""
     return (frame["supervision"] != "baseline") & ~frame["origin"].str.endswith("-untrained")
 
 
-def read_summary(path):
-    """A summary (CSV); clusters stay text, as "all" is one of them, and "none" is a word, not a gap."""
+def read_summary(path, **conditions):
+    """A summary (CSV), or its rows in which each named column has the given value, for which the rest is not held.
+
+    Clusters stay text, as "all" is one of them, and "none" is a word, not a gap.
+    """
     # the layers of a single fold look like a number, and reasons are rare
     clusters = ("cluster", "trained_on", "tested_on", "cluster_a", "cluster_b")
     text = dict.fromkeys((*clusters, "layers", "reason"), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    options = {"dtype": text, "keep_default_na": False, "na_values": [""]}
+    if not conditions:
+        return pd.read_csv(path, **options)
+    with pd.read_csv(path, chunksize=ROWS, **options) as parts:
+        kept = [part[(part[list(conditions)] == list(conditions.values())).all(axis=1)] for part in parts]
+    # an empty part would give its columns other types
+    return pd.concat([part for part in kept if len(part)] or kept[:1])
 
 
 def select(frame, **conditions):

@@ -1,8 +1,10 @@
 """Reading and selecting rows of summaries."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from geoprobe.analysis import families
 from geoprobe.analysis.families import chosen_rows, headline_rows, read_summary, select
 
 
@@ -160,3 +162,14 @@ def test_a_choice_that_is_not_there_and_a_model_without_the_prompts_are_errors()
         chosen_rows(CHOSEN, ["none"], "maximum", cluster="all")
     with pytest.raises(ValueError, match=r"vit: has none of the prompts where; add one that it has to run\.prompts"):
         chosen_rows(CHOSEN, ["where"], "inner")
+
+
+def test_rows_are_picked_while_a_long_summary_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(families, "ROWS", 7)
+    frame = pd.DataFrame({"cluster": ["all", "1", "2"] * 10, "control": ["none"] * 15 + ["permuted"] * 15})
+    frame["r2"] = np.arange(30) / 30
+    frame.to_csv(tmp_path / "summary.csv", index=False)
+    picked = families.read_summary(tmp_path / "summary.csv", cluster="1", control="none")
+    expected = frame[(frame["cluster"] == "1") & (frame["control"] == "none")]
+    pd.testing.assert_frame_equal(picked.reset_index(drop=True), expected.reset_index(drop=True), check_dtype=False)
+    assert families.read_summary(tmp_path / "summary.csv", cluster="9").empty

@@ -8,7 +8,8 @@ from geoprobe.runtime import rule_log
 
 def plot(families, headline, paths, dpi):
     """Read the family summary, keep the headline's rows, draw."""
-    chosen = headline_rows(read_summary(families), **headline, cluster="all", control="none")
+    where = {name: headline[name] for name in ("dataset", "probe", "target")} | {"cluster": "all", "control": "none"}
+    chosen = headline_rows(read_summary(families, **where), **headline, cluster="all", control="none")
     save_figure(draw(chosen), paths, dpi)
 
 

@@ -8,7 +8,8 @@ from geoprobe.runtime import rule_log
 
 def plot(families, prompts, poolings, depth, where, paths, dpi):
     """Read the family summary, keep one layer a pooling with the first prompt that a model has, draw."""
-    frame = prompted_rows(read_summary(families), prompts, **where, control="none")
+    where = where | {"control": "none"}
+    frame = prompted_rows(read_summary(families, **where), prompts, **where)
     save_figure(draw(layer_by_pooling(frame, depth), poolings), paths, dpi)
 
 
