@@ -1,4 +1,4 @@
-"""Digests of source code, so that an edit re-runs exactly the stages that use it.
+"""What must be made again: after an edit the stages that use it, by digests of source code; after a kill what it took.
 
 Snakemake watches a script by its time stamp and the modules that it imports not at all. Each rule carries
 `params: code=` a digest of the syntax trees of its script and of the package modules which that script
@@ -6,6 +6,8 @@ reaches by imports. Comments, layout, docstrings and time stamps are not part of
 """
 
 import ast
+import base64
+import binascii
 import functools
 import hashlib
 import re
@@ -106,3 +108,23 @@ def digest_script(script, root=ROOT, table=(), used=None):
     for name, path in sorted(reached.items()):
         digest.update(f"\n{name}\n{parse(path, root)[0]}".encode())
     return digest.hexdigest()[:16]
+
+
+def unfinished_outputs(folder="."):
+    """Outputs that Snakemake removed before a job that then never ended, in a working folder.
+
+    Returns:
+        Paths as in the rules, sorted. Of each job that began, Snakemake keeps an empty record until its end, whose
+        path is that of the output in base 64, in pieces of which all but the last begin with "@".
+    """
+    records = Path(folder, ".snakemake", "incomplete")
+    paths = []
+    for record in filter(Path.is_file, records.rglob("*")):
+        try:
+            name = "".join(piece.removeprefix("@") for piece in record.relative_to(records).parts)
+            path = base64.urlsafe_b64decode(name).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue  # not a record
+        if not Path(folder, path).exists():
+            paths.append(path)
+    return sorted(paths)

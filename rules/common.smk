@@ -12,7 +12,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from geoprobe.clusters.options import embedding_of, has_elbow, options_of, way_of
 from geoprobe.config import check_config
-from geoprobe.freshness import digest_script
+from geoprobe.freshness import digest_script, unfinished_outputs
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
 from geoprobe.models.prompts import resolve_prompt

@@ -8,13 +8,14 @@ changed, and what follows from it, is asked of Snakemake for each rule.
 """
 
 import ast
+import base64
 import re
 import shutil
 import subprocess
 
 import pytest
 
-from geoprobe.freshness import digest_script, reached_modules
+from geoprobe.freshness import digest_script, reached_modules, unfinished_outputs
 from geoprobe.images.sources import SOURCES
 from geoprobe.models.registry import LOADERS
 
@@ -456,3 +457,42 @@ def test_the_digest_knows_every_module_that_a_job_had_imported(tiny_run):
         rule = log.relative_to(logs).parts[0].removesuffix(".log")
         imported = set(re.search(r"^modules: (.*)$", log.read_text(), re.MULTILINE).group(1).split())
         assert imported <= set(reached_modules(scripts / f"{rule}.py", tiny_run.folder)), rule
+
+
+def record_of(folder, path):
+    """Snakemake's own record of a job that began to make a file."""
+    name = base64.urlsafe_b64encode(path.encode()).decode()
+    record = folder.joinpath(
+        ".snakemake/incomplete", *(f"@{name[i : i + 254]}" for i in range(0, len(name) - 254, 254))
+    )
+    record = record / name[(len(name) - 1) // 254 * 254 :]
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.touch()
+    return record
+
+
+def test_what_a_killed_job_had_removed_is_made_again_and_what_follows(tiny_run):
+    path = "results/features/bluemarble/random-seed1/none/0.h5"
+    kept = (tiny_run.folder / path).rename(tiny_run.folder / "kept.h5")
+    record, other = (
+        record_of(tiny_run.folder, path),
+        record_of(tiny_run.folder, "results/features/bluemarble/gone/0.h5"),
+    )
+    try:
+        assert tiny_run.planned() == and_what_follows({"extract_features"})
+    finally:
+        kept.replace(tiny_run.folder / path)
+        record.unlink()
+        other.unlink()
+    assert not (tiny_run.folder / "results/features/bluemarble/gone").exists()
+    assert tiny_run.planned() == set()
+
+
+def test_records_of_unfinished_jobs_are_read_whatever_their_length(tmp_path):
+    paths = [f"results/{'x' * length}" for length in (1, 180, 600)]
+    for path in paths:
+        record_of(tmp_path, path)
+    there = tmp_path / paths[0]
+    there.parent.mkdir()
+    there.touch()
+    assert unfinished_outputs(tmp_path) == sorted(paths[1:])
