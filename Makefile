@@ -1,4 +1,4 @@
-# demo: set up and run the embedded experiment. test: set up and test. check: lint. bench: speed. slurm: Debian's SLURM.
+# demo: set up and run the embedded experiment. test: set up and test. check: lint. bench: speed. faults: inject them. slurm: Debian's SLURM.
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.requirements-$(call hash,requirements.txt)
 STAMP_DEV := $(VENV)/.requirements-dev-$(call hash,requirements.txt requirements-dev.txt)
 SNAKEMAKE := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
-.PHONY: help setup demo report test check bench slurm clean
+.PHONY: help setup demo report test check bench faults slurm clean
 help:
 	@grep -E '^# [a-z]+:' Makefile | sed 's/^# //'
 
@@ -52,6 +52,10 @@ bench: $(STAMP_DEV)
 	PYTHONPATH=. $(BIN)/python benchmarks/planning.py
 	PYTHONPATH=. $(BIN)/python benchmarks/downloading.py
 	PYTHONPATH=. $(BIN)/python benchmarks/figures.py
+	PYTHONPATH=. $(BIN)/python benchmarks/dag.py
+
+faults: $(STAMP_DEV)
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/python -m tests.faults.campaign --table docs/faults.md
 
 # for the tests on a cluster, as root; the tests start it and end it
 slurm:
