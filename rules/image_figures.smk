@@ -50,11 +50,7 @@ rule plot_contact_sheet:
             "results/figures/{dataset}/contact_sheet.png",
             caption="../workflow/report/contact_sheet.rst",
             category="2 Clusters",
-            labels={
-                "figure": "contact sheet",
-                "data set": "{dataset}",
-                "probe": "none",
-            },
+            labels={"figure": "contact sheet", "data set": "{dataset}"},
         ),
         pdf="results/figures/{dataset}/contact_sheet.pdf",
     log:
@@ -81,7 +77,7 @@ rule plot_elbow:
             "results/figures/{dataset}/elbow.png",
             caption="../workflow/report/elbow.rst",
             category="2 Clusters",
-            labels={"figure": "elbow", "data set": "{dataset}", "probe": "none"},
+            labels={"figure": "elbow", "data set": "{dataset}"},
         ),
         pdf="results/figures/{dataset}/elbow.pdf",
     log:
