@@ -33,16 +33,18 @@ include: "rules/comparison_figures.smk"
 include: "rules/figures.smk"
 include: "rules/tables.smk"
 include: "rules/methods.smk"
+include: "rules/explorer.smk"
 include: "rules/published.smk"
 
 
 rule all:
-    """Make every figure and table of the run, and its methods paragraph."""
+    """Make every figure and table of the run, its methods paragraph, and the explorer."""
     default_target: True
     input:
         rules.figures.input,
         rules.tables.input,
         rules.write_methods.output,
+        rules.write_explorer.output,
 
 
 # Snakemake makes a missing file anew only where what follows from it is to be made anyway: a figure of older results

@@ -25,19 +25,19 @@ FOLLOWS = {
     "plan_images": {"build_images"},
     "build_images": {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes"}
     | {"score_baselines", "score_probe", "relate_clusters", "ablate_dimensions"}
-    | {"plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance", "write_methods"},
+    | {"plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance", "write_methods", "write_explorer"},
     "train_encoder": {"extract_features"},
     "assign_clusters": {"fit_probes", "score_baselines", "rank_clusters"}
-    | {"plot_localizability", "plot_contact_sheet", "plot_elbow"},
+    | {"plot_localizability", "plot_contact_sheet", "plot_elbow", "write_explorer"},
     "assign_folds": {"fit_probes", "score_baselines", "score_probe"}
-    | {"relate_clusters", "ablate_dimensions"},
+    | {"relate_clusters", "ablate_dimensions", "write_explorer"},
     "extract_features": {"join_features"},
     "join_features": {"fit_probes", "relate_clusters", "ablate_dimensions", "plot_scale"},
-    "fit_probes": {"score_probe", "relate_clusters", "ablate_dimensions", "plot_map"},
+    "fit_probes": {"score_probe", "relate_clusters", "ablate_dimensions", "plot_map", "write_explorer"},
     "score_baselines": {"compare_models"},
-    "score_probe": {"compare_models", "join_analyses"},
+    "score_probe": {"compare_models", "join_analyses", "write_explorer"},
     "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"}
-    | {"plot_poolings", "plot_cross_validations", "plot_scale", "write_methods"},
+    | {"plot_poolings", "plot_cross_validations", "plot_scale", "write_methods", "write_explorer"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
@@ -48,7 +48,8 @@ CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
 CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
 COMPARISONS = {"plot_poolings", "plot_cross_validations", "plot_scale"}
 PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS | COMPARISONS
-RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_analysis_tables", "write_methods"}
+RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_analysis_tables", "write_methods", "write_explorer"}
+EXPLORER = {"write_explorer"}
 # these have no job where all images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}
 # these have none where only figures and tables of probes are asked for
@@ -63,7 +64,15 @@ EXTRACT = {"extract_features"}
 CLOSER = {"relate_clusters", "ablate_dimensions"}
 SUMMARIES = {"score_probe", "compare_models"}
 SUMMARY_READERS = (
-    {"rank_clusters", "write_tables", "write_analysis_tables", "write_methods", "join_analyses", *SUMMARIES}
+    {
+        "rank_clusters",
+        "write_tables",
+        "write_analysis_tables",
+        "write_methods",
+        "write_explorer",
+        "join_analyses",
+        *SUMMARIES,
+    }
     | CLOSER_PLOTS
     | {f"plot_{name}" for name in ("objectives", "heatmap", "layers", "captions", "localizability")}
     | COMPARISONS
@@ -71,13 +80,13 @@ SUMMARY_READERS = (
 FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters", "relate_clusters", "ablate_dimensions"}
 FEATURE_READERS |= {"plot_scale"}
 FOLD_READERS = {"assign_folds", "score_baselines", "fit_probes", "score_probe"} | CLOSER
-LABELS = FOLD_READERS | {"plot_map"}
+LABELS = FOLD_READERS | {"plot_map"} | EXPLORER
 # what only other models use
 OTHER_LOADERS = ("transformers", "vision", "multimodal", "timm", "open_clip", "histogram")
 RIDGE = ("ridge", "primal", "dual", "moments", "backend")
 ENGINE = ("engine", "batches", "decoding", "layout", "memory", "placing", "writing")
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "score_baselines", "score_probe"} | {
-    "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance"
+    "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance", "write_explorer"
 } | CLOSER  # fmt: skip
 
 # what shows one choice of the layers
@@ -185,7 +194,9 @@ USERS = {
     "geoprobe.probes.mlp": {"fit_probes"},
     "geoprobe.analysis": SUMMARY_READERS | CLOSER | {"plot_map"},
     "geoprobe.analysis.families": SUMMARY_READERS,
-    "geoprobe.analysis.selection": CLOSER | {"score_probe", "write_tables", "write_analysis_tables", "plot_map"},
+    "geoprobe.analysis.selection": CLOSER
+    | EXPLORER
+    | {"score_probe", "write_tables", "write_analysis_tables", "plot_map"},
     "geoprobe.analysis.bootstrap": SUMMARIES | CLOSER | {"plot_map"},
     "geoprobe.analysis.summary": {"score_probe"},
     "geoprobe.analysis.comparison": {"compare_models"},
@@ -197,9 +208,10 @@ USERS = {
     "geoprobe.analysis.transfer": {"relate_clusters"},
     "geoprobe.analysis.correlation": {"relate_clusters"},
     "geoprobe.analysis.dimensions": {"ablate_dimensions"},
-    "geoprobe.figures": PLOTS,
+    **{f"geoprobe.explorer{name}": EXPLORER for name in ("", ".data", ".page")},
+    "geoprobe.figures": PLOTS | EXPLORER,
     "geoprobe.figures.style": PLOTS,
-    "geoprobe.figures.coastlines": {"plot_map", "plot_balance"},
+    "geoprobe.figures.coastlines": EXPLORER | {"plot_map", "plot_balance"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
     | {"plot_cross_validations", "plot_scale"},
     "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers", "plot_poolings"} | CORRELATIONS,
@@ -421,7 +433,16 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("analysis: {pairs: []}", {"compare_models"}),
         (
             "protocol: paper",
-            {"extract_features", "fit_probes", *CLOSER, "compare_models", "rank_clusters", "plot_map", *CHOICES_SHOWN},
+            {
+                "extract_features",
+                "fit_probes",
+                *CLOSER,
+                "compare_models",
+                "rank_clusters",
+                "plot_map",
+                "write_explorer",
+                *CHOICES_SHOWN,
+            },
         ),
         ("clusters: {names: {words: 2}}", {"assign_clusters"}),
         ("features: {batch_size: 25}", {"extract_features"}),
@@ -430,6 +451,7 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("analysis: {bootstrap: 60}", {"score_probe", *CLOSER}),
         ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters"}),
         ("figures: {dpi: 50}", PLOTS),
+        ("explorer: {edge: 32}", EXPLORER),
     ],
 )
 def test_a_changed_option_re_runs_its_stage_and_what_follows(tiny_run, tmp_path, change, rules):

@@ -42,6 +42,8 @@ def test_every_stage_leaves_its_files(tiny_run):
         for name in ("map", "transfer", "correlation"):
             with Image.open(results / f"figures/bluemarble/ridge/{name}/{model}.png") as picture:
                 assert np.asarray(picture.convert("L")).std() > 5
+    page = (results / "explorer.html").read_text()
+    assert page.count("</script>") == 3
     for table in ("scores", "differences", "clusters", "supervisions", "text_effect", "layers", "baselines"):
         frame = pd.read_csv(results / f"tables/{table}.csv")
         assert len(frame) > 2

@@ -1,0 +1,140 @@
+"""The explorer's data are those of the sources, within its limits, and its texts cannot become markup."""
+
+import base64
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from explorer_files import HOSTILE, Files
+
+from geoprobe.explorer import data as explorer_data
+from geoprobe.explorer.data import aggregate, prepare, read_curves
+from geoprobe.explorer.page import NAMES, assemble, assets_digest, embed_json
+from geoprobe.geodesy import great_circle_km
+
+
+def numbers(text, kind):
+    return np.frombuffer(base64.b64decode(text), dtype=kind)
+
+
+def pairs(text):
+    return numbers(text, "<f4").reshape(-1, 2)
+
+
+def test_scores_curves_and_predictions_are_those_of_the_sources(tmp_path):
+    files = Files(tmp_path)
+    content = prepare(*files.arguments())
+    [view] = content["views"]
+    assert [model["label"] for model in view["models"]] == ["plain & co", "other & co"]
+    images, source = content["images"]["photos"], pd.read_csv(files.paths["choices"], dtype={"cluster": str})
+    assert images["order"] == ["all", "0", "1"]
+    truth = pairs(images["truth"])
+    for model, name in zip(view["models"], ("plain-seed1", "other"), strict=True):
+        own = source[source["family"] == model["family"]].set_index("cluster")
+        for cluster, rows in files.members.items():
+            assert model["cells"][cluster]["r2"] == pytest.approx(own.loc[cluster, "r2"], abs=1e-4)
+            assert model["cells"][cluster]["images"] == len(rows)
+            [curve] = model["curves"][cluster]
+            assert (curve["layer"], curve["r2"], curve["high"]) == ([0, 1], [0.1, 1.1], [0.2, 1.2])
+            shown = content["maps"][model["maps"][cluster]]
+            assert (shown["model"], shown["cells"]) == (name, None)
+            points = numbers(images["clusters"][cluster]["points"], "<u4")
+            np.testing.assert_array_equal(truth[points], files.truth[rows].astype(np.float32))
+            at, expected = pairs(shown["at"]), files.predicted[name, cluster, 1]
+            np.testing.assert_array_equal(np.isnan(at), np.isnan(expected))
+            turns = (at[1:, 1] - expected[1:, 1]) / 360  # longitudes are wrapped
+            np.testing.assert_allclose(turns, np.round(turns), atol=1e-6)
+            np.testing.assert_allclose(at[1:, 0], np.clip(expected[1:, 0], -90, 90), atol=1e-5)
+
+
+def test_a_layer_chosen_fold_by_fold_is_read_fold_by_fold(tmp_path):
+    files = Files(tmp_path, layers="1, 0")
+    content = prepare(*files.arguments())
+    at = pairs(content["maps"][content["views"][0]["models"][0]["maps"]["all"]]["at"])
+    by_layer = np.stack([files.predicted["plain-seed1", "all", layer] for layer in (0, 1)])
+    expected = by_layer[1 - files.folds, np.arange(files.n)]
+    np.testing.assert_allclose(at[1:, 0], np.clip(expected[1:, 0], -90, 90), atol=1e-5)
+
+
+def test_curves_are_the_same_in_parts_as_at_once(tmp_path, monkeypatch):
+    path = Files(tmp_path).paths["families"]
+    whole = read_curves(path, "degrees", ["cls"])
+    monkeypatch.setattr(explorer_data, "ROWS_AT_ONCE", 2)
+    pd.testing.assert_frame_equal(read_curves(path, "degrees", ["cls"]), whole)
+    assert set(whole["control"]) == {"none"}
+    assert read_curves(path, "sphere", ["cls"]).empty
+
+
+def test_cells_have_the_median_error_of_their_images():
+    truth = np.array([[2.5, 1.0], [3.0, 3.9], [5.0, 2.0], [-89.0, -179.0], [50.0, 50.0]])
+    at = truth + np.array([[0, 1], [0, 3], [0, 2], [1, 0], [np.nan, 0]])
+    cells = aggregate(truth, at)
+    assert [cell[:2] + cell[3:] for cell in cells] == [[-88, -178, 1], [4, 2, 3]]
+    assert cells[1][2] == pytest.approx(np.median(great_circle_km(truth[:3], at[:3])), abs=1e-3)
+
+
+def test_more_images_than_the_limit_are_sampled_and_aggregated(tmp_path):
+    content = prepare(*Files(tmp_path).arguments(points=25))
+    shown = content["maps"][content["views"][0]["models"][0]["maps"]["all"]]
+    assert len(pairs(shown["at"])) == 25
+    assert sum(cell[3] for cell in shown["cells"]) == 59  # one was not tested
+    assert content["maps"][content["views"][0]["models"][0]["maps"]["0"]]["cells"] is None
+    assert content["images"]["photos"]["clusters"]["all"]["images"] == 60
+
+
+def test_thumbnails_keep_to_number_edge_and_size(tmp_path):
+    files = Files(tmp_path)
+    pictures = prepare(*files.arguments())["images"]["photos"]["thumbnails"]
+    assert len(pictures) == 20
+    for number, entry in pictures.items():
+        with Image.open(io.BytesIO(base64.b64decode(entry["jpeg"]))) as picture:
+            assert picture.size == (16, 12)
+        assert entry["authors"] == f"photo <{number}>"
+    size = max(sum(map(len, entry.values())) for entry in pictures.values())
+    few = prepare(*files.arguments(megabytes=3.5 * size / 1e6))["images"]["photos"]["thumbnails"]
+    assert len(few) == 3
+
+
+def test_private_photos_leave_no_picture_and_no_name(tmp_path):
+    content = prepare(*Files(tmp_path).arguments(thumbnails=False))
+    assert content["images"]["photos"]["ids"] is None
+    assert "photo" not in embed_json(content["images"]["photos"]).replace("photos", "")
+    assert "/9j/" not in assemble(content)  # how a JPEG begins in base64
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "<!--<script>", "]]>&amp;", "\u2028\u2029", "@@SCRIPT@@", "\\u003c"])
+def test_a_text_stays_itself_and_ends_no_script(tmp_path, text):
+    embedded = embed_json({"a": text})
+    assert not re.search("[<>&\u2028\u2029]", embedded)
+    assert json.loads(embedded) == {"a": text}
+    page = assemble({"a": text})
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert json.loads(found[1]) == {"a": text}
+    assert page.count("</script>") == 3
+
+
+def test_a_number_that_json_lacks_is_refused():
+    with pytest.raises(ValueError, match="JSON compliant"):
+        embed_json({"a": float("nan")})
+
+
+def test_another_asset_is_another_digest(tmp_path, monkeypatch):
+    from geoprobe.explorer import page
+
+    for name in NAMES:
+        (tmp_path / name).write_bytes((page.ASSETS / name).read_bytes())
+    before = assets_digest()
+    monkeypatch.setattr(page, "ASSETS", tmp_path)
+    assert assets_digest() == before
+    for name in NAMES:
+        (tmp_path / name).write_text("other")
+        before, after = assets_digest(), before
+        assert before != after

@@ -1,0 +1,29 @@
+"""Write the explorer: scores, layer curves and predictions in one HTML file."""
+
+from geoprobe.explorer.data import prepare
+from geoprobe.explorer.page import assemble
+from geoprobe.runtime import replacing, rule_log
+
+
+def write(paths, stores, jobs, models, shown, options, page):
+    """Prepare the data, embed them, write the page in one step."""
+    text = assemble(prepare(paths, stores, jobs, models, shown, options))
+    with replacing(page) as path:
+        path.write_text(text, encoding="utf-8")
+    print(f"{page}: {len(text.encode()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    with rule_log(snakemake.log[0]):
+        given = snakemake.input
+        stores = zip(given.stores, given.folds, given.clusters, strict=True)
+        files = zip(given.fits, given.chosen, strict=True)
+        write(
+            {"choices": given.choices, "families": given.families},
+            dict(zip(snakemake.params.datasets, stores, strict=True)),
+            dict(zip(map(tuple, snakemake.params.jobs), files, strict=True)),
+            snakemake.params.models,
+            snakemake.params.shown,
+            snakemake.params.options,
+            snakemake.output.page,
+        )
