@@ -9,13 +9,6 @@ OUTPUTS
 """
 
 
-def analysed(path):
-    """A function that gives a table of a model, asked with its first prompt."""
-    return lambda wildcards: expand(
-        path, prompt=prompts_of(wildcards.model)[0], **wildcards
-    )[0]
-
-
 rule plot_transfer:
     """Draw R2 of every cluster's probe in every cluster, of one model."""
     input:

@@ -132,6 +132,18 @@ def without(options, *names):
     return {key: value for key, value in options.items() if key not in names}
 
 
+def analysed(path):
+    """A function that gives a table of a model, asked with its first prompt."""
+    return lambda wildcards: expand(
+        path, prompt=prompts_of(wildcards.model)[0], **wildcards
+    )[0]
+
+
+def told_of(dataset):
+    """Options of a data set without the paths of its files, which the report would show as the job's parameters."""
+    return without(config["datasets"][dataset], "path", "metadata", "images")
+
+
 def shipped(path):
     """A file of the user's own, or else the one of that name in this checkout."""
     return path if Path(path).exists() else f"{workflow.basedir}/{path}"

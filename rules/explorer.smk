@@ -41,7 +41,7 @@ rule write_explorer:
         runtime=minutes(60),
     params:
         datasets=RUN["datasets"],
-        jobs=[job.split("/") for job in of_probes("{dataset}/{model}/{prompt}/{probe}")],
+        jobs=of_probes("{dataset}/{model}/{prompt}/{probe}"),
         models={name: row["family"] for name, row in MODELS.items()},
         shown={
             "prompts": RUN["prompts"],

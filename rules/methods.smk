@@ -29,11 +29,6 @@ TOLD = list(
 FETCHED = [name for name, row in MODELS.items() if needs_weights(row)]
 
 
-def told_of(dataset):
-    """Options of a data set without the paths of its files, which the report would show as the job's parameters."""
-    return without(config["datasets"][dataset], "path", "metadata", "images")
-
-
 rule write_methods:
     """Say in a paragraph what the run does, from its configuration, for the report and for a paper."""
     input:

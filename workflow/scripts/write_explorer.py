@@ -21,7 +21,7 @@ if __name__ == "__main__":
         write(
             {"choices": given.choices, "families": given.families},
             dict(zip(snakemake.params.datasets, stores, strict=True)),
-            dict(zip(map(tuple, snakemake.params.jobs), files, strict=True)),
+            dict(zip((tuple(job.split("/")) for job in snakemake.params.jobs), files, strict=True)),
             snakemake.params.models,
             snakemake.params.shown,
             snakemake.params.options,
