@@ -19,7 +19,10 @@ MAKING = {"created", "retrieved", "versions", "python", "geoprobe", "provenance"
     "host",
 }
 LEFT_OUT = ("logs", "benchmarks")
-DATES = re.compile(rb"/(CreationDate|ModDate) \([^)]*\)|<dc:date>[^<]*</dc:date>|startxref\s+\d+|\d{10} \d{5} [nf]|\d{4}-\d\d-\d\dT[\d:]+Z")
+DATES = re.compile(
+    rb"/(CreationDate|ModDate) \([^)]*\)|<dc:date>[^<]*</dc:date>|startxref\s+\d+|\d{10} \d{5} [nf]"
+    rb"|\d{4}-\d\d-\d\dT[\d:]+Z"
+)
 LEFT_BEHIND = re.compile(r"\.(tmp|partial|part)$|checkpoint\.pt$")
 
 
