@@ -167,7 +167,7 @@ rule figures:
         ),
         # of multimodal models that were asked in several ways
         branch(
-            bool(MULTIMODAL) and len(PROMPT_KINDS) > 1,
+            ASKED,
             then=expand(
                 rules.plot_prompts.output.png,
                 dataset=RUN["datasets"],

@@ -57,6 +57,14 @@ def copy_project(folder):
     return Project(folder)
 
 
+@pytest.fixture(autouse=True)
+def _close_figures():
+    """No figure outlives its test; matplotlib warns of many that are open, and a warning is an error."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A copy of the project in which the tiny configuration has been run to the end.

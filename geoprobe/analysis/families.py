@@ -17,15 +17,16 @@ def has_learned(frame):
     return (frame["supervision"] != "baseline") & ~frame["origin"].str.endswith("-untrained")
 
 
-def read_summary(path, **conditions):
+def read_summary(path, columns=None, **conditions):
     """A summary (CSV), or its rows in which each named column has the given value, for which the rest is not held.
 
-    Clusters stay text, as "all" is one of them, and "none" is a word, not a gap.
+    Clusters stay text, as "all" is one of them, and "none" is a word, not a gap. `columns` names those to be read, in
+    which those of the conditions are; None for all.
     """
     # the layers of a single fold look like a number, and reasons are rare
     clusters = ("cluster", "trained_on", "tested_on", "cluster_a", "cluster_b")
     text = dict.fromkeys((*clusters, "layers", "reason"), str)
-    options = {"dtype": text, "keep_default_na": False, "na_values": [""]}
+    options = {"usecols": columns, "dtype": text, "keep_default_na": False, "na_values": [""]}
     if not conditions:
         return pd.read_csv(path, **options)
     with pd.read_csv(path, chunksize=ROWS, **options) as parts:

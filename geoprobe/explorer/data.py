@@ -22,7 +22,6 @@ CELL = ("low", "high", "images", "layers", "reason")
 CURVE = ("layer", "r2", "low", "high", "median_km")
 READ = ["family", "label", "supervision", "dataset", "prompt", "probe", "cluster", "tower", "pooling", "target", "cv"]
 READ += ["control", *CURVE]
-ROWS_AT_ONCE = 200_000  # of a table that can take 4 GB
 CELL_DEGREES = 4
 SOUTH_WEST = np.array([-90.0, -180.0])
 
@@ -42,15 +41,9 @@ def plain(value):
 
 
 def read_curves(path, target, poolings):
-    """Rows of the layers of families on true labels, read in parts; see :data:`READ` for the columns."""
-    text = {"cluster": str}
-    kept = [
-        part[(part["control"] == "none") & (part["target"] == target) & part["pooling"].isin(poolings)]
-        for part in pd.read_csv(
-            path, usecols=READ, dtype=text, keep_default_na=False, na_values=[""], chunksize=ROWS_AT_ONCE
-        )
-    ]
-    return pd.concat(kept, ignore_index=True)
+    """Rows of the layers of families on true labels, without the rest in memory; see :data:`READ` for the columns."""
+    rows = read_summary(path, READ, control="none", target=target)
+    return rows[rows["pooling"].isin(poolings)].reset_index(drop=True)
 
 
 def chosen_predictions(file, row, folds, cluster, target, cv, poolings):

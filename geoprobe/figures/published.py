@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoprobe.figures.style import PAGE, figure, plt
+from geoprobe.figures.style import PAGE, figure, only_text, plt
 
 # Panels with a row a model, and what is on their axis.
 BY_MODEL = {
@@ -71,16 +71,13 @@ def draw(compared):
 
 
 def _say_why(compared):
-    drawn, axes = figure(PAGE, 1)
-    axes.set_axis_off()
     models = compared["checkpoint"].nunique()
     there = compared[~compared["reason"].str.startswith("no model of the run")]
     why = (
         "; ".join(there["reason"].unique())
         or f"this run has none of the {models} models of which the paper prints numbers"
     )
-    axes.text(0.5, 0.5, f"Nothing to compare: {why}", ha="center", va="center", wrap=True)
-    return drawn
+    return only_text(f"Nothing to compare: {why}")
 
 
 def _bars(values, lows, highs):

@@ -36,7 +36,7 @@ target and of `analyses`, the moments random.
 def stages(folder):
     """Rules that leave files, in the order of the pipeline."""
     listed = subprocess.run(
-        command(folder, "--forceall", "--dry-run", "--quiet", "rules", "--", *TARGETS),
+        command("--forceall", "--dry-run", "--quiet", "rules", "--", *TARGETS),
         cwd=folder,
         env=environment(),
         capture_output=True,

@@ -23,7 +23,7 @@ class Undone(AssertionError):
     """A run did not end as it should."""
 
 
-def command(folder, *arguments):
+def command(*arguments):
     """Snakemake on the tiny configuration, one job at a time."""
     return [
         *(sys.executable, "-m", "snakemake", "--configfile", "tests/workflow/tiny.yaml", "--cores", "2"),
@@ -39,7 +39,7 @@ def start(folder, *arguments):
     """A driver in a process group of its own, its words in driver.log."""
     with open(folder / "driver.log", "w") as log:
         return subprocess.Popen(
-            command(folder, *arguments),
+            command(*arguments),
             cwd=folder,
             env=environment(),
             stdout=log,
@@ -58,7 +58,7 @@ def go_on(folder):
     """Start again as a user would; raises :class:`Undone` where that does not end well."""
     status, words = run(folder)
     if status and "LockException" in words:
-        subprocess.run(command(folder, "--unlock"), cwd=folder, env=environment(), check=True, capture_output=True)
+        subprocess.run(command("--unlock"), cwd=folder, env=environment(), check=True, capture_output=True)
         status, words = run(folder)
     if status:
         raise Undone(f"the second run failed:\n{words[-3000:]}")
@@ -102,7 +102,7 @@ def moment(folder, rule, random):
 
 
 def check_failed(folder, driver, rule):
-    """The driver ends with an error, names the job's log, and no output of a killed job looks whole."""
+    """Whether the driver ends with an error; raises :class:`Undone` where it does not name the job's log."""
     if driver.wait(PATIENCE) == 0:
         return False
     words = (folder / "driver.log").read_text()
@@ -111,26 +111,35 @@ def check_failed(folder, driver, rule):
     return True
 
 
-def kill_job(folder, rule, random):
-    """SIGKILL of a job, as of a machine that is lost or out of memory."""
-    delay = moment(folder, rule, random)
+def begin(folder, rule, delay):
+    """Force a stage to be made anew; its driver and the process of its first job, some seconds after that began."""
     driver = start(folder, "--forcerun", rule, "--", *TARGETS)
     number = first_job(folder, rule, driver)
     time.sleep(delay)
+    return driver, number
+
+
+def hit_job(folder, rule, random, hit, words):
+    """Do something to a job's process at a random moment, and see that the run ends with an error that tells where."""
+    delay = moment(folder, rule, random)
+    driver, number = begin(folder, rule, delay)
     try:
-        os.kill(number, signal.SIGKILL)
-    except ProcessLookupError:
+        hit(number)
+    except (ProcessLookupError, FileNotFoundError, PermissionError):  # it has ended
         driver.wait(PATIENCE)
         return None
-    return f"killed after {delay:.1f} s" if check_failed(folder, driver, rule) else None
+    return f"{words} after {delay:.1f} s" if check_failed(folder, driver, rule) else None
+
+
+def kill_job(folder, rule, random):
+    """SIGKILL of a job, as of a machine that is lost or out of memory."""
+    return hit_job(folder, rule, random, lambda number: os.kill(number, signal.SIGKILL), "killed")
 
 
 def kill_driver(folder, rule, random):
     """SIGKILL of the driver alone; the next one starts while the job still runs."""
     delay = moment(folder, rule, random) / 2
-    driver = start(folder, "--forcerun", rule, "--", *TARGETS)
-    first_job(folder, rule, driver)
-    time.sleep(delay)
+    driver, _ = begin(folder, rule, delay)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     return f"driver killed {delay:.1f} s into the job, {len(jobs_of(folder))} of its jobs still running"
@@ -139,9 +148,7 @@ def kill_driver(folder, rule, random):
 def kill_all(folder, rule, random):
     """SIGKILL of the driver and all its jobs, as of a machine that loses power."""
     delay = moment(folder, rule, random)
-    driver = start(folder, "--forcerun", rule, "--", *TARGETS)
-    first_job(folder, rule, driver)
-    time.sleep(delay)
+    driver, _ = begin(folder, rule, delay)
     os.killpg(driver.pid, signal.SIGKILL)
     for number in jobs_of(folder):
         os.kill(number, signal.SIGKILL)
@@ -151,10 +158,8 @@ def kill_all(folder, rule, random):
 
 def start_two(folder, rule, random):
     """A second driver in the same folder while the first one works: it is refused."""
-    driver = start(folder, "--forcerun", rule, "--", *TARGETS)
-    first_job(folder, rule, driver)
-    time.sleep(random.uniform(0, 1))
-    second = subprocess.run(command(folder), cwd=folder, env=environment(), capture_output=True, text=True)
+    driver, _ = begin(folder, rule, random.uniform(0, 1))
+    second = subprocess.run(command(), cwd=folder, env=environment(), capture_output=True, text=True)
     if second.returncode == 0 or "LockException" not in second.stdout + second.stderr:
         raise Undone(f"a second driver was let in:\n{second.stdout[-2000:]}{second.stderr[-2000:]}")
     if driver.wait(PATIENCE):
@@ -164,18 +169,13 @@ def start_two(folder, rule, random):
 
 def starve(folder, rule, random):
     """No more memory for a job from some moment on, by a limit of its address space."""
-    delay = moment(folder, rule, random)
-    driver = start(folder, "--forcerun", rule, "--", *TARGETS)
-    number = first_job(folder, rule, driver)
-    time.sleep(delay)
-    try:
+
+    def limit(number):
         pages = int(Path(f"/proc/{number}/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + (1 << 16)
-        resource.prlimit(number, resource.RLIMIT_AS, (limit, limit))
-    except (ProcessLookupError, FileNotFoundError, PermissionError):
-        driver.wait(PATIENCE)
-        return None
-    return f"no memory from {delay:.1f} s on" if check_failed(folder, driver, rule) else None
+        most = pages * resource.getpagesize() + (1 << 16)
+        resource.prlimit(number, resource.RLIMIT_AS, (most, most))
+
+    return hit_job(folder, rule, random, limit, "no memory left")
 
 
 def fill_disk(folder, rule, random):
@@ -223,7 +223,7 @@ def truncate(folder, rule, random):
 def outputs_of(folder, rule):
     """Files that a stage leaves under results/, by Snakemake's own record."""
     summary = subprocess.run(
-        command(folder, "--summary", "--", *TARGETS), cwd=folder, env=environment(), capture_output=True, text=True
+        command("--summary", "--", *TARGETS), cwd=folder, env=environment(), capture_output=True, text=True
     ).stdout
     rows = [line.split("\t") for line in summary.splitlines() if line.count("\t") >= 5]
     return [folder / row[0] for row in rows[1:] if row[2] == rule and (folder / row[0]).is_file()]

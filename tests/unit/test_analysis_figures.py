@@ -2,7 +2,6 @@
 
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,12 +20,6 @@ WHERE = {"tower": "vision", "pooling": "cls", "layer": 3}
 KINDS = ("vision-only", "vision-language", "multimodal", "baseline")
 CONTINENTS = {"South America": 90, "Asia": 400, "Antarctica": 20, "North America": 300, "unknown": 7}
 SIZES = {"demo": (7, 8), "paper": (39, 40)}
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def cluster_names(count):

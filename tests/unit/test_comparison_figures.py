@@ -3,7 +3,6 @@
 import json
 
 import h5py
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,12 +27,6 @@ SIZES = np.concatenate(
     ]
 )
 CVS = ["random", "blocked", "buffered"]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def models(kinds=KINDS, cvs=("blocked",), clusters=("all",)):

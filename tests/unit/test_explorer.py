@@ -15,7 +15,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from explorer_files import HOSTILE, Files
 
-from geoprobe.explorer import data as explorer_data
+from geoprobe.analysis import families
 from geoprobe.explorer.data import aggregate, prepare, read_curves
 from geoprobe.explorer.page import NAMES, assemble, assets_digest, embed_json
 from geoprobe.geodesy import great_circle_km
@@ -67,7 +67,7 @@ def test_a_layer_chosen_fold_by_fold_is_read_fold_by_fold(tmp_path):
 def test_curves_are_the_same_in_parts_as_at_once(tmp_path, monkeypatch):
     path = Files(tmp_path).paths["families"]
     whole = read_curves(path, "degrees", ["cls"])
-    monkeypatch.setattr(explorer_data, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(families, "ROWS", 2)
     pd.testing.assert_frame_equal(read_curves(path, "degrees", ["cls"]), whole)
     assert set(whole["control"]) == {"none"}
     assert read_curves(path, "sphere", ["cls"]).empty

@@ -30,12 +30,6 @@ NAMES = {"3": "blue, dark, even", "0": "brown, light, rough", "1": "green, dark,
 TIERS = ["very localizable", "localizable", "partly localizable", "unlocalizable"]
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def summary(cvs=CVS, controls=("none", "permuted"), layers=(3,), clusters=("all",), low=0.1):
     """A family summary with numbers that differ from row to row, some of them below zero."""
     rows = [

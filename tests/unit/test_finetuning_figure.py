@@ -2,7 +2,6 @@
 
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +12,6 @@ from geoprobe.figures.style import SUPERVISION_COLOURS, save_figure
 
 KINDS = itertools.cycle(["vision-only", "vision-language", "multimodal", "baseline"])
 RATES = (1e-5, 1e-4, 1e-3)
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def tables(count, rates=RATES):

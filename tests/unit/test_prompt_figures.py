@@ -4,7 +4,6 @@ import importlib.util
 import itertools
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,12 +32,6 @@ KINDS = {
     "random": ("random", 3),
     "neutral": ("neutral", 1),
 }
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def curves(models=7, layers=9, without=()):

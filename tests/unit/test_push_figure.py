@@ -15,12 +15,6 @@ from geoprobe.interventions.directions import COLUMNS
 KM = (-1000.0, -250.0, 0.0, 250.0, 1000.0)
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def table(towers=(("vision", "cls", 4),), blocks=None, seeds=2):
     """A table whose every row has a number of its own."""
     rows = []

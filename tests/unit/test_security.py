@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -199,7 +200,9 @@ def test_a_planted_secret_is_in_no_error_log_or_manifest_of_a_fetched_file(serve
 
 
 def test_the_token_of_a_boundarys_address_is_no_part_of_a_file_name(server, tmp_path):
-    server.files["/units.geojson"] = b'{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"c": "FR"}, "geometry": {"type": "Point", "coordinates": [1, 2]}}]}'  # fmt: skip # noqa: E501
+    point = {"type": "Point", "coordinates": [1, 2]}
+    unit = {"type": "Feature", "properties": {"c": "FR"}, "geometry": point}
+    server.files["/units.geojson"] = json.dumps({"type": "FeatureCollection", "features": [unit]}).encode()
     layer = {"file": f"{server.root}/units.geojson?token={PLANTED}", "country": "c"}
     fetch_boundaries({"coast_km": 0, "layers": [layer]}, tmp_path / "own.json", NETWORK)
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["units.geojson"]
