@@ -4,11 +4,10 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 from scipy.linalg.lapack import dormqr, dptsv, dsytrd
 
-from geoprobe.probes.backend import side_by_side
+from geoprobe.probes.backend import SMALL, side_by_side
 from geoprobe.probes.moments import gather_moments, read_chunks
 
 BLOCK = 512  # rows whose projections are held at once: small enough for the cache, large enough for the product
-SMALL = 256  # columns below which eigendecompositions are done in one stack, and not side by side
 EPSILON = np.finfo(np.float64).eps
 SINGLE = np.finfo(np.float32).eps
 LOST = 1e-4  # the most that single precision may take of what a leave-one-out residual is divided by
@@ -119,7 +118,8 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
     Returns:
         coefficients (t, d, a * k) and intercepts (t, a * k) about the shift of the moments, largest eigenvalues of the
         centred x'x (t,), and if `keep` a list, for each training set, of directions (d, d) that turn centred
-        features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty and mean features (d,).
+        features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty, mean features (d,), and on a
+        CPU what :func:`in_single` gives for them, else None.
     """
     t, d = len(weights), sums.x.shape[1]
     k, penalties = sums.y.shape[1], backend.asarray(alphas)
@@ -147,7 +147,10 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
             largest[some] = values[:, -1]
             if keep:
                 directions = vectors if scale is None else vectors / scale[:, :, None]
-                kept = list(zip(directions, 1 / (values[:, :, None] + penalties), mean, strict=True))
+                kept = [
+                    (*one, in_single(*one) if on_cpu else None)
+                    for one in zip(directions, 1 / (values[:, :, None] + penalties), mean, strict=True)
+                ]
         if scale is not None:
             coefficients[some] /= scale[:, :, None]
         constants = (mean[:, None, :] @ coefficients[some]).reshape(len(mean), -1, k)
@@ -181,20 +184,19 @@ def in_single(directions, inverse, mean):
     return [values.astype(np.float32) for values in arguments], 16 * SINGLE * spread
 
 
-def leverages(x, kept, single, narrow, lengths):
+def leverages(x, kept, narrow, lengths):
     """Leverages of rows at each penalty, without the intercept's 1 / n, shape (m, a).
 
-    They only choose the penalty. With `single` of :func:`in_single` they are in single precision, which is twice as
-    fast, but for the rows whose 1 - h could lose more than :data:`LOST` of itself by that: rows that nearly
-    determine their own prediction, and all of features whose variances are far apart.
+    They only choose the penalty. On a CPU they are in single precision, which is twice as fast, but for the rows
+    whose 1 - h could lose more than :data:`LOST` of itself by that: rows that nearly determine their own prediction,
+    and all of features whose variances are far apart.
 
     Args:
         x: shape (m, d).
         kept: of the training set, see :func:`solve_all`.
-        single: as above; None for double precision.
         narrow, lengths: x in single precision, and the lengths of its rows, shape (m,).
     """
-    directions, inverse, mean = kept
+    directions, inverse, mean, single = kept
     if single is None:
         return project(x, directions, inverse, mean @ directions)
     arguments, loss = single
@@ -219,8 +221,6 @@ def leave_one_out(chunks, targets, works, fits, shift, backend):
     n, k = targets.shape
     offset = backend.asarray(shift)
     on_cpu = isinstance(offset, np.ndarray)
-    outer = {number for work in works for number in work.outer.values()}
-    single = {number: in_single(*kept[number]) if on_cpu else None for number in outer}
     trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
 
     def errors_of(features, rows, index, work, masks):
@@ -241,7 +241,7 @@ def leave_one_out(chunks, targets, works, fits, shift, backend):
                     continue
                 residual = x[some] @ coefficients[number] + intercepts[number]
                 residual = residual.reshape(len(inside), -1, k) - y[some][:, None, :]
-                own = leverages(x[some], kept[number], single[number], narrow[some], lengths[some])
+                own = leverages(x[some], kept[number], narrow[some], lengths[some])
                 rest = 1 - 1 / work.n_train[position] - own
                 # of two equal rows and the like nothing is left but rounding
                 residual /= rest.clip(min=EPSILON)[:, :, None]
