@@ -234,11 +234,22 @@ class Run:
         self.probes.append(paths)
 
     def compare(self, choice="inner", prompts=("none",), pairs=()):
-        names = ("scores", "families", "choices", "differences", "supervisions", "text_effect", "baselines")
-        paths = {name: self.folder / f"{name}.csv" for name in names}
+        names = ("scores", "families_csv", "choices_csv", "differences", "supervisions", "text_effect", "baselines")
+        paths = {name: self.folder / f"{name.removesuffix('_csv')}.csv" for name in names}
+        paths |= {name: self.folder / f"{name}.parquet" for name in ("families", "choices")}
         tables = {"earth": self.folder / "baselines.parquet"}
         compare_models(self.probes, tables, MODELS, {"prompts": list(prompts)}, choice, list(pairs), 1, paths)
-        return {name: read_summary(path) for name, path in paths.items()}
+        tables = {name: read_summary(path) for name, path in paths.items()}
+        for name in ("families", "choices"):
+            # both files hold the same; the layers are in groups, in CSV as they come
+            pd.testing.assert_frame_equal(
+                *(
+                    table.sort_values(list(table)).reset_index(drop=True)
+                    for table in (tables[name], tables.pop(f"{name}_csv"))
+                ),
+                check_dtype=False,
+            )
+        return tables
 
 
 @pytest.fixture
