@@ -9,8 +9,8 @@ import itertools
 
 import h5py
 import numpy as np
-import paper_size
 import pandas as pd
+import paper_size
 import yaml
 from paper_size import DATASETS, DEPTHS, IMAGES, ROOT
 from PIL import Image
@@ -34,6 +34,11 @@ SIZES |= {"b16": 86, "b32": 88, "b14": 87, "l16": 304, "l14": 304, "300m": 304, 
 def prompts_of(model):
     """Prompts that a run asks a model with."""
     return paper_size.prompt_names() if model in paper_size.TEXT_DEPTHS else ["none"]
+
+
+def parameters(model):
+    """Number of parameters by the name of a model."""
+    return 1_000_000 * next(size for end, size in SIZES.items() if end in model)
 
 
 def write_summaries(folder):
@@ -120,8 +125,7 @@ def write_fits(results, dataset):
         path = results / "features" / dataset / model / "none.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(path, "w") as file:
-            size = next(size for end, size in SIZES.items() if end in model)
-            file.attrs["parameters"] = 1_000_000 * size + 10_000 * number
+            file.attrs["parameters"] = parameters(model)
 
 
 def compared(tables, choices):

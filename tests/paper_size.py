@@ -546,8 +546,10 @@ def predictions(count=5_000):
 
 
 def tables():
-    """Name of each CSV file in results/analysis to its table, for both data sets and probes as the run has them, but for
-    the layers of all models and the choices among them, which are large."""
+    """Name of each CSV file in results/analysis to its table, for both data sets and probes as the run has them.
+
+    Without the layers of all models and the choices among them, which are large.
+    """
     jobs = list(itertools.product(DATASETS, ("ridge", "mlp")))
     cvs = {"ridge": CVS, "mlp": CVS[:2]}
 

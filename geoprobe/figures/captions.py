@@ -9,13 +9,14 @@ COLOURS = PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1], PALETTE[4]
 MOST = 60  # pairs that a page holds
 
 
-def draw(differences, labels):
+def draw(differences, labels, counts):
     """Points with intervals, a row a pair of families.
 
     Args:
         differences: frame of family, baseline, cv, choice, difference, low, high, p_holm; rows are drawn in its order.
             Of more than MOST pairs only those with the first baseline are drawn, and a line says so; the table has all.
         labels: family to label.
+        counts: how many images are behind the differences, in words.
 
     Returns:
         A figure.
@@ -46,6 +47,6 @@ def draw(differences, labels):
     axes.axvline(0, color="0.4", lw=0.8, zorder=0)
     axes.set_yticks(range(len(pairs)), [f"{labels[a]} − {labels[b]}" for a, b in pairs])
     axes.set_ylim(-0.6, len(pairs) - 0.4)
-    axes.set_xlabel(f"Difference in R², {LAYERS[differences['choice'].iloc[0]]}, with 95 % interval")
+    axes.set_xlabel(f"Difference in R², {LAYERS[differences['choice'].iloc[0]]}, with 95 % interval\n{counts}")
     drawn.legend(ncols=4, frameon=False, loc="outside upper center")
     return drawn

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.patches import Patch
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.objectives import CVS, LAYERS, MARKERS
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure, only_text
 
@@ -66,6 +67,7 @@ def draw(frame):
         panel.tick_params(axis="y", length=0)
     left.set_xlabel(f"R² with 95 % interval,\n{LAYERS[frame['choice'].iloc[0]]}")
     right.set_xlabel(f"R² lost against {CVS[cvs[0]]}")
+    drawn.supxlabel(write_counts(frame), size=7)
     colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(frame["supervision"])}
     handles = [left.plot([], [], "_", ms=9, mew=4, color=colour, label=name)[0] for name, colour in colours.items()]
     handles += [left.plot([], [], MARKERS[cv], ms=4, color="0.3", label=CVS[cv])[0] for cv in cvs]

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import PAGE, SEQUENTIAL, figure, r2_limits
 
 TITLES = {
@@ -108,5 +109,7 @@ def draw(families, names):
     labels = ["all images", *(f"{name}" for name in names.values())]
     axes[-1, 0].set_xticks(range(len(columns)), labels, rotation=35, ha="right", rotation_mode="anchor")
     add_bar(drawn, shown, axes[:, 0])
-    drawn.supxlabel("Under each R²: its 95 % interval; dot: the interval includes 0", size=7)
+    whole = families["cluster"] == "all"
+    counts = f"All images: {write_counts(families[whole])}. Clusters: {write_counts(families[~whole])}"
+    drawn.supxlabel(f"Under each R²: its 95 % interval; dot: the interval includes 0\n{counts}", size=7)
     return drawn

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, TALL, figure, repeat_scale
 
 CVS = {
@@ -56,7 +57,8 @@ def draw(families):
     # room for the last number
     left, right = axes.get_xlim()
     axes.set_xlim(left, right + 0.06 * (right - left))
-    axes.set_xlabel(f"R² of latitude and longitude, {LAYERS[families['choice'].iloc[0]]}, with 95 % interval")
+    layer = LAYERS[families["choice"].iloc[0]]
+    axes.set_xlabel(f"R² of latitude and longitude, {layer}, with 95 % interval\n{write_counts(families)}")
     colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(families["supervision"])}
     handles = [axes.plot([], [], "_", ms=9, mew=4, color=colour, label=name)[0] for name, colour in colours.items()]
     handles += [axes.plot([], [], MARKERS[cv], ms=4.5, color="0.3", label=CVS[cv])[0] for cv in shown]

@@ -85,6 +85,7 @@ def save_figure(drawn, paths, dpi):
             "png": {"Software": f"geoprobe {made['geoprobe']}", "Description": made["versions"]},
         }[kind]
         with replacing(path) as temporary:
+            drawn.set_dpi(dpi)  # PDF and SVG leave theirs behind
             # savefig would draw everything once more, for a layout that is already made
             getattr(CANVASES[kind](drawn), f"print_{kind}")(temporary, metadata=metadata)
     plt.close(drawn)

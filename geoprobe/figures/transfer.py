@@ -2,6 +2,7 @@
 
 import textwrap
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.matrix import DIVERGING, draw_matrices
 from geoprobe.figures.style import PAGE, figure, only_text
 
@@ -32,7 +33,7 @@ def draw(frame, names, label):
         # all images are no cluster
         panel.axhline(0.5, color="white", lw=3)
         panel.axvline(0.5, color="white", lw=3)
-    drawn.axes[len(panels) - 1].set_xlabel("Tested on")
+    drawn.axes[len(panels) - 1].set_xlabel(f"Tested on ({_tested(frame)})")
     return drawn
 
 
@@ -71,8 +72,14 @@ def draw_side_by_side(frame, names):
         location="bottom", aspect=50, shrink=0.8,
     )  # fmt: skip
     count = f"the {len(names)} clusters from the most to the least localizable"
-    drawn.supxlabel(f"Rows: trained on; columns: tested on. All images first, then {count}.", size=7)
+    drawn.supxlabel(f"Rows: trained on; columns: tested on.\nAll images first, then {count}; {_tested(known)}", size=7)
     return drawn
+
+
+def _tested(frame):
+    """How many images were tested of a cluster, in words."""
+    clusters = frame[(frame["tested_on"] != "all") & (frame["images"] > 0)]
+    return f"n = {span(clusters['images'])} images of a cluster" if len(clusters) else "no cluster has images"
 
 
 def _matrix(rows, names):

@@ -94,7 +94,7 @@ def test_the_lines_reach_both_edges_of_the_map(points):
 
 
 def test_lines_are_drawn_where_the_axes_place_their_radians(lines):
-    figure, axes = plt.subplots(subplot_kw={"projection": "mollweide"})
+    _, axes = plt.subplots(subplot_kw={"projection": "mollweide"})
     draw_coastlines(axes)
     [collection] = axes.collections
     segments = collection.get_segments()

@@ -41,6 +41,8 @@ def models(kinds=KINDS, cvs=("blocked",), clusters=("all",)):
             "cluster": cluster,
             "cv": cv,
             "choice": "inner",
+            "images": 2345,
+            "blocks": 310,
             "parameters": SIZES[number],
         }
         for number, kind in enumerate(kinds)

@@ -197,10 +197,7 @@ USERS = {
     "geoprobe.probes.mlp": {"fit_probes"},
     "geoprobe.analysis": SUMMARY_READERS | CLOSER | MAPS,
     "geoprobe.analysis.families": SUMMARY_READERS,
-    "geoprobe.analysis.selection": CLOSER
-    | EXPLORER
-    | {"score_probe", "write_tables", "write_analysis_tables"}
-    | MAPS,
+    "geoprobe.analysis.selection": CLOSER | EXPLORER | {"score_probe", "write_tables", "write_analysis_tables"} | MAPS,
     "geoprobe.analysis.bootstrap": SUMMARIES | CLOSER | MAPS,
     "geoprobe.analysis.summary": {"score_probe"},
     "geoprobe.analysis.comparison": {"compare_models"},
@@ -216,6 +213,7 @@ USERS = {
     "geoprobe.figures": PLOTS | EXPLORER,
     "geoprobe.figures.style": PLOTS,
     "geoprobe.figures.coastlines": EXPLORER | {"plot_balance"} | MAPS,
+    "geoprobe.figures.counts": PLOTS - MAPS - {"plot_balance", "plot_contact_sheet", "plot_elbow"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
     | {"plot_cross_validations", "plot_scale"},
     "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers", "plot_poolings"} | CORRELATIONS,
@@ -277,6 +275,7 @@ USERS_BY_NAME = {
     "geoprobe.finetune.evaluation": {"finetune_model", "compare_finetuning"},
     "geoprobe.finetune.comparison": {"compare_finetuning"},
     "geoprobe.analysis.prompts": {"compare_prompts"},
+    "geoprobe.figures.counts": {"plot_finetuning", "plot_prompts", "plot_push"},
     **{
         f"geoprobe.figures.{name}": {f"plot_{name}"}
         for name in ("finetuning", "prompts", "published", "push", "steering")

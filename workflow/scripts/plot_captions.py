@@ -2,6 +2,7 @@
 
 from geoprobe.analysis.families import read_chosen, read_summary, select
 from geoprobe.figures.captions import draw
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
 
@@ -11,7 +12,8 @@ def plot(choices, differences, headline, paths, dpi):
     chosen = read_chosen(choices, **headline, cluster="all", control="none")
     labels = dict(chosen[["family", "label"]].drop_duplicates().to_numpy())
     where = {name: headline[name] for name in ("dataset", "probe", "target")}
-    save_figure(draw(select(read_summary(differences), **where), labels), paths, dpi)
+    drawn = draw(select(read_summary(differences), **where), labels, write_counts(chosen))
+    save_figure(drawn, paths, dpi)
 
 
 if __name__ == "__main__":
