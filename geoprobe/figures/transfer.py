@@ -6,7 +6,7 @@ from geoprobe.figures.counts import span
 from geoprobe.figures.matrix import DIVERGING, draw_matrices
 from geoprobe.figures.style import PAGE, figure, only_text
 
-ACROSS = 6  # small matrices
+ACROSS = 7  # small matrices
 
 
 def draw(frame, names, label):

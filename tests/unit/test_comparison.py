@@ -5,6 +5,7 @@ import math
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from geoprobe.analysis.bootstrap import interval, resample_members
@@ -239,17 +240,7 @@ class Run:
         paths |= {name: self.folder / f"{name}.parquet" for name in ("families", "choices")}
         tables = {"earth": self.folder / "baselines.parquet"}
         compare_models(self.probes, tables, MODELS, {"prompts": list(prompts)}, choice, list(pairs), 1, paths)
-        tables = {name: read_summary(path) for name, path in paths.items()}
-        for name in ("families", "choices"):
-            # both files hold the same; the layers are in groups, in CSV as they come
-            pd.testing.assert_frame_equal(
-                *(
-                    table.sort_values(list(table)).reset_index(drop=True)
-                    for table in (tables[name], tables.pop(f"{name}_csv"))
-                ),
-                check_dtype=False,
-            )
-        return tables
+        return {name.removesuffix("_csv"): read_summary(path) for name, path in paths.items() if path.suffix == ".csv"}
 
 
 @pytest.fixture
@@ -264,6 +255,22 @@ def test_all_models_layers_are_written_with_their_names_and_reasons(run):
     assert len(scores) == sum(len(frame) for (*_, name), (frame, _) in run.samples.items() if name == "scores")
     empty = scores[scores["r2"].isna()]
     assert empty[["model", "reason", "images"]].to_numpy().tolist() == [["clip", "too few images", 0]]
+
+
+def test_the_files_that_figures_read_hold_the_same_rows_the_shown_ones_in_groups_of_their_own(run):
+    tables = run.compare()
+    for name in ("families", "choices"):
+        both = [
+            frame.sort_values(list(frame)) for frame in (tables[name], read_summary(run.folder / f"{name}.parquet"))
+        ]
+        pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in both), check_dtype=False)
+    file = pq.ParquetFile(run.folder / "families.parquet")
+    for number in range(file.num_row_groups):
+        group = file.read_row_group(number).to_pandas()
+        assert len(group[["family", "dataset", "prompt", "probe"]].drop_duplicates()) == 1
+        assert (group["control"] == "none").nunique() == 1
+        assert (group["cluster"] == "all").nunique() == 1 or (group["control"] != "none").all()
+    assert file.num_row_groups >= 2 * len(tables["families"][["family", "prompt"]].drop_duplicates())
 
 
 def test_a_family_is_the_mean_of_its_seeds_with_an_interval_over_blocks_and_seeds(run):

@@ -252,9 +252,8 @@ def test_the_heatmap_marks_intervals_that_include_zero():
     marked = set()
     for panel in figure.axes[:2]:
         rows = [label.get_text() for label in panel.get_yticklabels()]
-        for line in panel.lines:
-            if line.get_marker() == "o":
-                marked.add((rows[round(line.get_ydata()[0])], columns[int(line.get_xdata()[0])]))
+        for dots in panel.collections:
+            marked |= {(rows[round(y)], columns[int(x)]) for x, y in dots.get_offsets()}
     includes = frame[(frame["low"] <= 0) & (frame["high"] >= 0)]
     assert 0 < len(includes) < len(frame)
     assert marked == set(zip(includes["label"], includes["cluster"], strict=True))
@@ -285,7 +284,7 @@ def test_objectives_are_drawn_at_their_r2_with_the_first_family_on_top(texts_of)
     written = [float(text.get_text().replace("−", "-")) for text in axes.texts]
     assert sorted(written) == pytest.approx(sorted(frame["r2"]), abs=0.0051)
     points = [line for line in axes.lines if line.get_marker() == "s" and len(line.get_xdata())]
-    heights = {line.get_xdata()[0]: line.get_ydata()[0] for line in points}
+    heights = {x: y for line in points for x, y in zip(*line.get_data(), strict=True)}
     assert len(heights) == len(frame)
     labels = [label.get_text() for label in axes.get_yticklabels()]
     for row in frame.itertuples():
@@ -341,8 +340,8 @@ def test_of_more_pairs_than_a_page_holds_those_with_the_first_model_are_drawn():
 def test_only_differences_that_survive_the_correction_are_filled():
     frame = differences()
     figure = captions.draw(frame, {name: label for name, (label, _) in LABELS.items()}, COUNTS)
-    points = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1 and line.get_marker() in "osD"]
-    filled = {line.get_xdata()[0]: line.get_markerfacecolor() != "white" for line in points}
+    points = [line for line in figure.axes[0].lines if len(line.get_xdata()) and line.get_marker() in "osD"]
+    filled = {x: line.get_markerfacecolor() != "white" for line in points for x in line.get_xdata()}
     assert len(filled) == len(frame)
     for row in frame.itertuples():
         assert filled[row.difference] == (row.p_holm < 0.05)
