@@ -283,24 +283,24 @@ def _without_empty(frame):
 def parquet_parts(path):
     """Write a summary to Parquet part by part; yields a function that adds one.
 
-    In each part the rows of the whole data set, and those on the true labels, are groups of their own: what figures
-    show is a small share of the rows, and a reader passes over the other groups.
+    In each part the rows on the true labels are in groups of one target and cross-validation, the whole data set apart:
+    what a figure shows is a small share of the rows, and a reader passes over the other groups.
     """
     with ExitStack() as opened:
-        temporary, writer = opened.enter_context(replacing(path)), None
+        temporary, writer, attributes = opened.enter_context(replacing(path)), None, provenance()
 
         def add(frame):
             nonlocal writer
             frame = _without_empty(frame)
-            whole, true = frame["cluster"] == ALL, frame["control"] == "none"
-            for kept in (true & whole, true & ~whole, ~true):
-                rows = frame[kept]
-                rows.attrs = provenance()
-                table = pa.Table.from_pandas(rows, schema=writer and writer.schema, preserve_index=False)
-                if writer is None:
-                    writer = opened.enter_context(pq.ParquetWriter(temporary, table.schema))
-                if len(rows):
-                    writer.write_table(table)
+            true = frame["control"] == "none"
+            apart = [true, frame["cluster"] == ALL, *(frame[name].where(true, "") for name in ("target", "cv"))]
+            apart[1] &= true
+            frame.attrs = attributes
+            table = pa.Table.from_pandas(frame, schema=writer and writer.schema, preserve_index=False)
+            if writer is None:
+                writer = opened.enter_context(pq.ParquetWriter(temporary, table.schema))
+            for rows in frame.groupby(apart, sort=False).indices.values():
+                writer.write_table(table.take(rows))
 
         yield add
 

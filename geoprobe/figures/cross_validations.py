@@ -2,13 +2,14 @@
 
 import numpy as np
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from geoprobe.figures.counts import write_counts
 from geoprobe.figures.objectives import CVS, LAYERS, MARKERS
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure, only_text
 
 ROW = 0.26  # inches
-SHADES = ("0.45", "0.8")  # of what is lost at the first step, and at the second
+SHADES = ("0.35", "0.7")  # of what is lost under the second cross-validation, and under the third
 
 
 def tabulate(frame):
@@ -56,18 +57,16 @@ def draw(frame):
             value, low, high = (tables[name].loc[own, cv] for name in ("r2", "low", "high"))
             left.hlines(y[own] + offset, low, high, color=colour, lw=0.8, zorder=1)
             left.plot(value, y[own] + offset, ls="", marker=MARKERS[cv], color=colour, ms=3.5, zorder=2)
-    start = np.zeros(len(r2))
-    for cv, shade in zip(cvs[1:3], SHADES, strict=False):
-        lost = (r2[cvs[0]] - r2[cv]).to_numpy()
-        known = np.isfinite(lost)
-        right.barh(y[known], (lost - start)[known], left=start[known], height=0.62, color=shade, lw=0)
-        start = np.where(known, lost, start)
+    # beside each other: what is lost under one may be more or less than under the other
+    for cv, shade, offset in zip(cvs[1:3], SHADES, (-0.16, 0.16), strict=False):
+        right.barh(y + offset, (r2[cvs[0]] - r2[cv]).to_numpy(), height=0.3, color=shade, lw=0)
     left.set_yticks(range(len(r2)), about.loc[r2.index, "label"])
     left.set_ylim(len(r2) - 0.4, -0.6)
     for panel in (left, right):
         panel.axvline(0, color="0.7", lw=0.8, zorder=0)
         panel.tick_params(axis="y", length=0)
     left.set_xlabel(f"R² with 95 % interval,\n{LAYERS[frame['choice'].iloc[0]]}")
+    right.xaxis.set_major_locator(MaxNLocator(4))
     right.set_xlabel(f"R² lost against {CVS[cvs[0]]}")
     drawn.supxlabel(write_counts(frame), size=7)
     colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(frame["supervision"])}
