@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure, only_text
 
 COLUMNS = 4
@@ -77,7 +78,7 @@ def draw(frame):
     for column in range(columns):  # the last panel of each column has the axis, whatever lies below
         last = max(row for row in range(count) if row * columns + column < len(models))
         axes[last, column].tick_params(labelbottom=True)
-    drawn.supxlabel("Share of the dimensions (%)", size=8)
+    drawn.supxlabel(f"Share of the dimensions (%)\nn = {span(known['images'])} images", size=8)
     drawn.supylabel("R²", size=8)
     handles = {}  # filled a column at a time
     for name, look in LOOKS.items():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from geoprobe.figures.coastlines import draw_coastlines
-from geoprobe.figures.style import PAGE, figure
+from geoprobe.figures.style import PAGE, figure, plt
 from geoprobe.geodesy import great_circle_km
 
 LONGEST_KM = 10000.0
@@ -12,6 +12,7 @@ CMAP = "viridis_r"
 MOST_POINTS = 20_000  # more would hide each other; the map of errors counts all images
 COARSE, FINE = 5.0, 2.5  # degrees of latitude of a cell
 MANY = 50_000  # images from which cells are fine
+ACROSS = 4  # small maps
 
 
 def equal_area_cells(positions, degrees):
@@ -47,21 +48,34 @@ def median_errors(truth, error, degrees):
     Returns:
         A frame: south, north, west, east (degrees), km, images; a row a cell with images.
     """
-    frame = pd.DataFrame(equal_area_cells(truth, degrees), columns=["south", "north", "west", "east"])
-    grouped = frame.assign(error=error).groupby(["south", "north", "west", "east"], sort=True)["error"]
-    return grouped.agg(km="median", images="size").reset_index()
+    edges = pd.DataFrame(equal_area_cells(truth, degrees), columns=["south", "north", "west", "east"])
+    # by one number, as four columns take several times as long; a cell's south and west are its own
+    cell = (edges["south"] * 1000 + edges["west"]).rename("cell")
+    grouped = edges.assign(km=error).groupby(cell)
+    found = grouped[["south", "north", "west", "east"]].first().assign(km=grouped["km"].median(), images=grouped.size())
+    return found.reset_index(drop=True)
 
 
-def _dress(panel, name):
+def summarise_errors(truth, predicted):
+    """What :func:`draw_side_by_side` shows of a model: cells of :func:`median_errors`, median in km, and images.
+
+    Args:
+        truth, predicted: latitude and longitude in degrees, shape (n, 2).
+    """
+    error = great_circle_km(truth, predicted)
+    return median_errors(truth, error, COARSE), float(np.median(error)) if len(error) else np.nan, len(error)
+
+
+def _dress(panel, name, labelled=True):
     panel.set_title(name)
     panel.set_xticks(np.radians(np.arange(-120, 121, 60)), [])
     labels = [f"{abs(v)}°{'NS'[v < 0] if v else ''}" for v in range(-60, 61, 30)]
-    panel.set_yticks(np.radians(np.arange(-60, 61, 30)), labels)
+    panel.set_yticks(np.radians(np.arange(-60, 61, 30)), labels if labelled else [])
     panel.grid(lw=0.3, color="0.85", zorder=0)
     panel.tick_params(labelsize=6)
 
 
-def _draw_cells(panel, cells):
+def _draw_cells(panel, cells, rasterized=False):
     from matplotlib.collections import PolyCollection
 
     edges = np.radians(cells[["south", "north", "west", "east"]].to_numpy(dtype=float).reshape(-1, 4))
@@ -76,7 +90,7 @@ def _draw_cells(panel, cells):
     corners = panel.transProjection.transform(np.stack([x, y], axis=2).reshape(-1, 2)).reshape(shape)
     cells = PolyCollection(
         corners, array=cells["km"].to_numpy(dtype=float), cmap=CMAP, zorder=0.5, lw=0.2, edgecolors="face",
-        transform=panel.transAffine + panel.transAxes,
+        transform=panel.transAffine + panel.transAxes, rasterized=rasterized,
     )  # fmt: skip
     cells.set_clim(0, LONGEST_KM)
     panel.add_collection(cells, autolim=False)
@@ -129,4 +143,38 @@ def draw(truth, predicted, title):
     if len(error):
         found = f"median error {np.median(error):,.0f} km, {len(error):,} images"
     drawn.suptitle(f"{title}; {found}", size=9)
+    return drawn
+
+
+def draw_side_by_side(models):
+    """A small map a model of the median error by place, all on one scale.
+
+    Args:
+        models: label to what :func:`summarise_errors` gives, in the order of the panels.
+
+    Returns:
+        A figure. A model of which nothing could be tested has an empty map that says so.
+    """
+    across = min(ACROSS, len(models))
+    down = -(-len(models) // across)
+    drawn, axes = figure(
+        PAGE, 0.8 + down * PAGE / across * 0.64, nrows=down, ncols=across, squeeze=False,
+        subplot_kw={"projection": "mollweide"},
+    )  # fmt: skip
+    for panel in axes.flat[len(models) :]:
+        panel.remove()
+    for panel, (label, (cells, median, images)) in zip(axes.flat, models.items(), strict=False):
+        _draw_cells(panel, cells, rasterized=True)  # ten thousands in all
+        draw_coastlines(panel)
+        _dress(panel, f"{label}\n{f'{median:,.0f} km' if images else 'nothing could be tested'}", labelled=False)
+        panel.title.set_size(7)
+    sizes = {images for _, _, images in models.values()}
+    drawn.colorbar(
+        plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP), ax=axes, extend="max", location="bottom", aspect=50,
+        label=f"Median great-circle error (km) of the images in a cell; over each map that of all {max(sizes):,} images"
+        if len(sizes) == 1
+        else f"Median great-circle error (km) of the images in a cell; over each map that of all, {min(sizes):,} to "
+        f"{max(sizes):,} images",
+        shrink=0.8, pad=0.01,
+    )  # fmt: skip
     return drawn

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure, only_text
 
 MOST = 4  # steered blocks of a tower, and read-outs of each
@@ -71,7 +72,10 @@ def draw(frame):
             panel.tick_params(labelbottom=True)
             panel.set_xlabel("asked (km)")
         panels[0].set_ylabel(f"{tower}, {pooling}: step after\nblock {block}; moved (km)")
-    drawn.legend(handles.values(), handles.keys(), ncols=3, frameon=False, loc="outside lower center")
+    drawn.legend(
+        handles.values(), handles.keys(), title=f"n = {span(there['images'])} images", title_fontsize=7, ncols=3,
+        frameon=False, loc="outside lower center",
+    )  # fmt: skip
     return drawn
 
 
