@@ -11,8 +11,8 @@ from pathlib import Path
 
 import h5py
 
+from geoprobe.latex import escape
 from geoprobe.runtime import replacing
-from geoprobe.tables import ESCAPES
 
 # options of a data set that say where its files lie and how they travel, or that have a clause of their own
 UNSAID = {
@@ -59,7 +59,6 @@ OBJECTIVES = {
     "contrastive": "self-supervised contrast",
     "text": "contrast with captions",
 }
-LATEX = ESCAPES | {"<": "$<$", ">": "$>$"}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
@@ -373,8 +372,7 @@ def as_markdown(parts):
 
 def as_latex(parts):
     """The paragraphs as LaTeX, names escaped; to be read with \\input under a heading of the paper's own."""
-    escaped = {heading: "".join(LATEX.get(letter, letter) for letter in text) for heading, text in parts.items()}
-    return "".join(f"\\paragraph{{{heading}.}} {text}\n\n" for heading, text in escaped.items())
+    return "".join(f"\\paragraph{{{heading}.}} {escape(text)}\n\n" for heading, text in parts.items())
 
 
 def as_html(parts):
