@@ -21,19 +21,21 @@ ESCAPES = {letter: f"\\{letter}" for letter in "_%&#${}"} | {
     "∞": r"$\infty$",
 }
 # what pdfLaTeX sets without further packages in the encoding T1: its inputenc declares these
-KNOWN = ({chr(code) for code in range(0xA0, 0x17F)} - set("ĦħĸĿŀŉŦŧ")) | set("ȘșȚț–—‘’‚“”„†‡•…‰‹›€™")
+PLAIN = set("–—‘’“”…")  # in any encoding
+KNOWN = ({chr(code) for code in range(0xA0, 0x17F)} - set("ĦħĸĿŀŉŦŧ")) | set("ȘșȚț‚„†‡•‰‹›€™") | PLAIN
 # The text area of the class article at 10 pt, in points, upright and turned.
 UPRIGHT, TURNED = 345, 550
 # Sizes of type with the width of an em of Computer Modern in points and the distance of columns: the smaller, the
 # wider the type is for its size.
 SIZES = (("normalsize", 10, 6), ("small", 9.25, 5), ("footnotesize", 8.5, 4), ("scriptsize", 8, 3), ("tiny", 6.8, 2))
 LONG = 35  # lines; a table with more is broken over pages
-WRAPPED = 18  # em; longer words than this are broken into lines
+WRAPPED, COMFORTABLE = 18, 8  # em: words wider than this are broken into lines, not narrower than that if it can be
 NARROW, WIDE = set(" .,:;'|()[]{}/!-filjrt"), set("mwMW−+=<>×≥∞%&#@—…")
 
 
 def escape(text):
-    """Text as LaTeX sets it letter by letter, in one line: commands escaped, accents composed, no ligatures of signs."""
+    """Text as LaTeX sets it letter by letter, in one line: commands escaped, accents composed, no ligatures of "
+    "signs."""
     letters = " ".join(unicodedata.normalize("NFC", str(text)).split())
     escaped = "".join(ESCAPES.get(letter, letter) for letter in letters)
     return re.sub(r"([-',])(?=\1)", r"\1{}", escaped)  # two of these would become one sign
@@ -46,9 +48,8 @@ def needed_letters(text):
         Whether the font encoding T1 is needed, and the letters that pdfLaTeX does not have, in their order.
     """
     letters = set(unicodedata.normalize("NFC", text)) - set(ESCAPES)
-    return any("\xa0" <= letter for letter in letters), sorted(
-        letter for letter in letters if not letter.isascii() and letter not in KNOWN
-    )
+    letters = {letter for letter in letters - PLAIN if not letter.isascii()}
+    return bool(letters), sorted(letters - KNOWN)
 
 
 def em_width(text):
@@ -72,7 +73,8 @@ class Layout:
     """How a table fits the page: size of type, distance of columns, whether the page is turned, widths in em.
 
     A column of words that is too wide is broken into lines, and heads are as wide as what stands below them. The first
-    of these fits: upright in smaller and smaller type; turned by a quarter, likewise; turned, with narrower words.
+    of these fits: upright in smaller and smaller type; upright with narrower words; turned by a quarter, likewise; if
+    nothing else does, in tiny type.
 
     Args:
         shown: frame of text.
@@ -81,29 +83,39 @@ class Layout:
 
     def __init__(self, shown, numeric):
         self.shown, self.words = shown, [name not in numeric for name in shown]
-        natural = [max(map(em_width, shown[name]), default=0) for name in shown]
-        wrapped = [min(width, WRAPPED) if words else width for width, words in zip(natural, self.words, strict=True)]
-        # no column is narrower than its longest word
-        least = [
-            max((em_width(word) for text in shown[name] for word in text.split()), default=0) if words else width
-            for name, words, width in zip(shown, self.words, natural, strict=True)
-        ]
-        self.natural, self.least = natural, least
-        self.widths = [max(pair) for pair in zip(wrapped, least, strict=True)]
-        self.turned = False
-        for self.turned, sizes in ((False, SIZES[:-1]), (True, SIZES[:-1])):
-            for self.size in sizes:
-                if self.total() <= (TURNED if self.turned else UPRIGHT):
-                    return
-        for self.size in SIZES[-2:]:
-            while self.total() > TURNED and max(spare := self.spare()) > 0:
-                self.widths[spare.index(max(spare))] -= 0.5
-            if self.total() <= TURNED:
+        self.natural = [max(map(em_width, shown[name]), default=0) for name in shown]
+        for self.turned, sizes, least in (
+            (False, SIZES[:-1], COMFORTABLE),
+            (True, SIZES[:-1], COMFORTABLE),
+            (True, SIZES, 0),
+        ):
+            limit = TURNED if self.turned else UPRIGHT
+            if any(self._fit(size, least, limit) for size in sizes) or self._fit(
+                sizes[-1], least, limit, narrower=True
+            ):
                 return
 
-    def spare(self):
-        """By how much each column could be narrower, in em."""
-        return [width - least if width > least + 0.5 else 0 for width, least in zip(self.widths, self.least, strict=True)]
+    def _fit(self, size, least, limit, narrower=False):
+        """Try a size of type; whether the table is not wider than a limit in points."""
+        self.size = size
+        # no column of words is narrower than its longest word
+        words = [
+            max((em_width(word) for text in self.shown[name] for word in text.split()), default=0)
+            for name in self.shown
+        ]
+        least = [max(word, min(least, width)) for word, width in zip(words, self.natural, strict=True)]
+        self.widths = [
+            max(min(width, WRAPPED), low) if words else width
+            for width, low, words in zip(self.natural, least, self.words, strict=True)
+        ]
+        while narrower and self.total() > limit:
+            spare = [
+                width - low if words else 0 for width, low, words in zip(self.widths, least, self.words, strict=True)
+            ]
+            if max(spare) < 0.5:
+                break
+            self.widths[spare.index(max(spare))] -= 0.5
+        return self.total() <= limit
 
     def heads(self):
         """Lines of each head."""
@@ -131,15 +143,18 @@ class Layout:
         return columns
 
 
+def _start(line):
+    """A line of a table: after the end of the one above, LaTeX takes these signs for an option."""
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
+
+
 def _row(cells):
-    row = " & ".join(cells) + r" \\"
-    # after the end of a row, LaTeX takes these for an option
-    return f"{{}}{row}" if row.startswith(("[", "*")) else row
+    return _start(" & ".join(cells) + r" \\")
 
 
 def _head(lines, words):
     """A head in lines above each other."""
-    stacked = r" \\ ".join(map(escape, lines))
+    stacked = r" \\ ".join(_start(escape(line)) for line in lines)
     return stacked if len(lines) == 1 else rf"\shortstack[{'l' if words else 'r'}]{{{stacked}}}"
 
 
@@ -166,10 +181,24 @@ def table(shown, numeric, caption, label):
     small = rf"\{size}\setlength{{\tabcolsep}}{{{distance}pt}}"
     columns = f"@{{}}{''.join(formats)}@{{}}"
     if long:
-        start = [r"\begingroup", rf"{small}\setlength{{\LTcapwidth}}{{\linewidth}}", rf"\begin{{longtable}}{{{columns}}}"]
+        start = [
+            r"\begingroup",
+            rf"{small}\setlength{{\LTcapwidth}}{{\linewidth}}",
+            rf"\begin{{longtable}}{{{columns}}}",
+        ]
         # the caption of a long table is part of it
         start += [rf"\caption{{\normalsize {escape(caption)}}}\label{{{label}}} \\", *top, r"\endfirsthead"]
-        start += [*top, r"\endhead", r"\bottomrule", r"\endfoot"]
+        # a higher foot on all pages but the last leaves room for the depth of the last row, which else may go to a
+        # page by itself, without heads
+        start += [
+            *top,
+            r"\endhead",
+            r"\bottomrule",
+            r"\noalign{\vskip 1ex}",
+            r"\endfoot",
+            r"\bottomrule",
+            r"\endlastfoot",
+        ]
         end = [r"\end{longtable}", r"\endgroup"]
     else:
         start = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}\label{{{label}}}", small]
@@ -177,7 +206,12 @@ def table(shown, numeric, caption, label):
         end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
     if layout.turned:
         start, end = [r"\begin{landscape}", *start], [*end, r"\end{landscape}"]
-    needs = {"booktabs": True, "longtable": long, "pdflscape": layout.turned, "array": any(len(one) > 1 for one in formats)}
+    needs = {
+        "booktabs": True,
+        "longtable": long,
+        "pdflscape": layout.turned,
+        "array": any(len(one) > 1 for one in formats),
+    }
     encoded, lacking = needed_letters(" ".join([caption, *shown, *shown.to_numpy().ravel()]))
     needs["fontenc with T1"] = encoded
     notes = [f"% needs {', '.join(name for name, needed in needs.items() if needed)}"]

@@ -1,4 +1,4 @@
-"""pdfLaTeX as a person runs it: a minimal article around files that are read with \\input, and what it complained of."""
+"""pdfLaTeX as a person runs it: a minimal article around files that it reads, and what it complained of."""
 
 import re
 import shutil

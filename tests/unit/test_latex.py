@@ -25,7 +25,7 @@ def print_table(folder, name, words, columns=0, rows=4):
     heads = {"a_name & 5 %": "name", "R² [95 %]": ("r2", "low", "high"), "median error (km)": "km"}
     for number in range(columns):
         frame[f"more{number}"] = [f"some words of column {number}", *["short"] * (rows - 1)]
-        heads[f"a long head of column {number}"] = f"more{number}"
+        heads[f"a long head [of *column {number}]"] = f"more{number}"
     paths = [folder / f"{name}.{kind}" for kind in ("csv", "tex", "md")]
     write_formats(frame, View(f"R² of {' '.join(words)}.", heads, {"median error (km)": 0}), *paths)
     return paths[1]

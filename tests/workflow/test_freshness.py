@@ -183,8 +183,8 @@ USERS = {
     "geoprobe.features.joining": {"join_features"},
     "geoprobe.features.reading": {"fit_probes"},
     **{f"geoprobe.features.{name}": EXTRACT for name in ENGINE},
-    "geoprobe.probes": LABELS | {"compare_models"},
-    "geoprobe.probes.options": set(),
+    "geoprobe.probes": LABELS | {"compare_models", "write_methods"},
+    "geoprobe.probes.options": {"write_methods"},
     "geoprobe.probes.folds": FOLD_READERS,
     "geoprobe.probes.labels": LABELS - {"assign_folds"},
     "geoprobe.probes.metrics": LABELS - {"assign_folds"} | {"compare_models"},
@@ -232,8 +232,11 @@ USERS = {
     "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
-    "geoprobe.tables": {"write_tables", "write_analysis_tables", "write_methods"},
-    **{f"geoprobe.{name}": {"write_methods"} for name in ("methods", "software")},
+    "geoprobe.tables": {"write_tables", "write_analysis_tables"},
+    "geoprobe.latex": {"write_tables", "write_analysis_tables", "write_methods"},
+    "geoprobe.software": {"write_methods"},
+    "geoprobe.methods": {"write_methods"},
+    **{f"geoprobe.methods.{name}": {"write_methods"} for name in ("page", "words", "materials", "scoring")},
     "geoprobe.analysis.views": {"write_tables", "write_analysis_tables"},
     "geoprobe.analysis.printed": {"write_tables", "write_analysis_tables"},
 }
@@ -277,7 +280,7 @@ USERS_BY_NAME = {
         f"geoprobe.figures.{name}": {f"plot_{name}"}
         for name in ("finetuning", "prompts", "published", "push", "steering")
     },
-    **{f"geoprobe.{name}": PRINT_BY_NAME for name in ("tables", "analysis.views", "analysis.printed")},
+    **{f"geoprobe.{name}": PRINT_BY_NAME for name in ("tables", "latex", "analysis.views", "analysis.printed")},
     "geoprobe.analysis.published": {"compare_published"},
 }
 
@@ -449,7 +452,7 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("encoders: {training: {learning_rate: 0.002}}", {"train_encoder"}),
         ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
         ("analysis: {bootstrap: 60}", {"score_probe", *CLOSER}),
-        ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters"}),
+        ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters", "write_methods"}),
         ("figures: {dpi: 50}", PLOTS),
         ("explorer: {edge: 32}", EXPLORER),
     ],
