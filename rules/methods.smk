@@ -85,7 +85,8 @@ rule write_methods:
             "shown": SHOWN | {"ranking": ranking_of(config)},
             "analysis": config["analysis"],
             "interventions": {
-                name: without(options, "batch_size") | {"models": intervened(name)}
+                name: without(options, "batch_size", "landmarks")
+                | {"models": intervened(name)}
                 for name, options in config["interventions"].items()
             },
         },

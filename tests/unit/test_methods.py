@@ -60,7 +60,7 @@ LOCAL = [
     f"{name}-seed1" for name in ("random", "masked", "contrastive", "text-places", "text-scenery", "text-shuffled")
 ]
 # no model of the default writes text
-STEERING = ("dataset", "landmarks", "prompt", "probed.dataset", "probed.prompt", "probed.probe", "block", "shares")
+STEERING = ("dataset", "prompt", "probed.dataset", "probed.prompt", "probed.probe", "block", "shares")
 STEERING += ("rankings", "random_seeds", "where", "max_new_tokens", "pairs", "photos", "seed")
 SILENT = {
     "default": SHOWN_BY
@@ -120,7 +120,8 @@ def options_of(change):
         "features": without(config["features"], *unread),
         "shown": shown_options(config) | {"ranking": "standardised"},
         "interventions": {
-            name: without(part, "batch_size") | {"models": [model for model in part["models"] if model in families]}
+            name: without(part, "batch_size", "landmarks")
+            | {"models": [model for model in part["models"] if model in families]}
             for name, part in config["interventions"].items()
         },
         **{name: config[name] for name in kept},

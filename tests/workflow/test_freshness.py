@@ -37,7 +37,7 @@ FOLLOWS = {
     "score_baselines": {"compare_models"},
     "score_probe": {"compare_models", "join_analyses", "write_explorer"},
     "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"}
-    | {"plot_poolings", "plot_cross_validations", "plot_scale", "write_methods", "write_explorer"},
+    | {"plot_cross_validations", "plot_scale", "write_methods", "write_explorer"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
@@ -46,7 +46,7 @@ FOLLOWS = {
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
 CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
 CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
-COMPARISONS = {"plot_poolings", "plot_cross_validations", "plot_scale"}
+COMPARISONS = {"plot_cross_validations", "plot_scale"}
 PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS | COMPARISONS
 RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_analysis_tables", "write_methods", "write_explorer"}
 EXPLORER = {"write_explorer"}
@@ -57,7 +57,7 @@ MODEL_USERS = {"push_positions", "steer_model", "finetune_model"}
 BY_NAME = MODEL_USERS | {"score_steering", "split_countries", "compare_finetuning", "compare_prompts"}
 BY_NAME |= {"plot_prompts", "plot_push", "plot_steering", "plot_finetuning"}
 PRINT_BY_NAME = {"write_intervention_tables", "compare_published"}
-BY_NAME |= PRINT_BY_NAME | {"plot_published"}
+BY_NAME |= PRINT_BY_NAME | {"plot_published", "plot_poolings"}
 IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
@@ -214,7 +214,7 @@ USERS = {
     "geoprobe.figures.coastlines": EXPLORER | {"plot_map", "plot_balance"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
     | {"plot_cross_validations", "plot_scale"},
-    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers", "plot_poolings"} | CORRELATIONS,
+    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers"} | CORRELATIONS,
     "geoprobe.figures.rows": {"plot_fairness"} | CORRELATIONS,
     "geoprobe.figures.matrix": {"plot_transfer"} | CORRELATIONS,
     "geoprobe.figures.transfer": {"plot_transfer"},
@@ -223,7 +223,6 @@ USERS = {
     "geoprobe.figures.fairness": {"plot_fairness"},
     "geoprobe.figures.layers": {"plot_layers"},
     "geoprobe.figures.labels": {"plot_scale"},
-    "geoprobe.figures.poolings": {"plot_poolings"},
     "geoprobe.figures.cross_validations": {"plot_cross_validations"},
     "geoprobe.figures.scale": {"plot_scale"},
     "geoprobe.figures.captions": {"plot_captions"},
@@ -255,7 +254,7 @@ for name in (
     "analysis.published",
 ):
     USERS[f"geoprobe.{name}"] = set()
-for name in ("finetuning", "prompts", "published", "push", "steering"):
+for name in ("finetuning", "poolings", "prompts", "published", "push", "steering"):
     USERS[f"geoprobe.figures.{name}"] = set()
 
 # The same of the rules that are asked for by name, for what is theirs and some that they share.
@@ -278,7 +277,7 @@ USERS_BY_NAME = {
     "geoprobe.analysis.prompts": {"compare_prompts"},
     **{
         f"geoprobe.figures.{name}": {f"plot_{name}"}
-        for name in ("finetuning", "prompts", "published", "push", "steering")
+        for name in ("finetuning", "poolings", "prompts", "published", "push", "steering")
     },
     **{f"geoprobe.{name}": PRINT_BY_NAME for name in ("tables", "latex", "analysis.views", "analysis.printed")},
     "geoprobe.analysis.published": {"compare_published"},
@@ -453,6 +452,7 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
         ("analysis: {bootstrap: 60}", {"score_probe", *CLOSER}),
         ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters", "write_methods"}),
+        ("interventions: {directions: {km: [100]}}", {"write_methods"}),
         ("figures: {dpi: 50}", PLOTS),
         ("explorer: {edge: 32}", EXPLORER),
     ],
