@@ -63,4 +63,4 @@ def plan_maps(wanted, shown, options, left, id_bytes):
             fits = needed_bytes(wanted[kept], middle, options, id_bytes) <= SPARE * left
             low, high = (middle, high) if fits else (low, middle - 1)
         return kept, low, words
-    return np.zeros(len(wanted), dtype=bool), options["points"], "all maps"
+    return np.zeros(len(wanted), dtype=bool), options["points"], "maps"

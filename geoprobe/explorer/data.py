@@ -169,7 +169,9 @@ def prepare(paths, stores, jobs, models, shown, options, around=0):
     for keep, own in zip(kept, wanted.itertuples(), strict=True):
         job = (own.dataset, first[own.origin], own.prompt, own.probe)
         rows[own.row]["maps"][own.cluster] = maps.find(job, own.cluster, own.cv, own.tower) if keep else LEFT_OUT
-    content |= {"images": {name: of.describe() for name, of in images.items()}, "maps": maps.made}
+    tested = wanted.groupby(["dataset", "cluster"])["images"].max()
+    content["images"] = {name: of.describe(tested[name].astype(int).to_dict()) for name, of in images.items()}
+    content["maps"] = maps.made
     content["limits"] = {
         "megabytes": options["page_megabytes"],
         "points": points,

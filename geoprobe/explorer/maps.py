@@ -113,10 +113,15 @@ class Images:
         own = (self.members[cluster][rows] for cluster, rows in self.sampled.items())
         return np.unique(np.concatenate([np.empty(0, dtype=int), *own]))
 
-    def describe(self):
-        """What the page needs of the images, without thumbnails."""
-        shown, rows = {cluster: self.members[cluster][rows] for cluster, rows in self.sampled.items()}, self.shown()
-        order = sorted(shown, key=lambda cluster: (cluster != ALL, len(cluster), cluster))
+    def describe(self, tested):
+        """What the page needs of the images, without thumbnails.
+
+        Args:
+            tested: cluster to the number of its images that were tested; some of these clusters may have no map.
+        """
+        rows = self.shown()
+        own = {cluster: self.members[cluster][drawn] for cluster, drawn in self.sampled.items()}
+        order = sorted(tested, key=lambda cluster: (cluster != ALL, len(cluster), cluster))
         content = {
             "about": self.about,
             "order": order,
@@ -125,11 +130,11 @@ class Images:
             "clusters": {
                 cluster: {
                     "name": self.names.get(cluster, cluster),
-                    "images": len(self.members[cluster]),
-                    "drawn": len(own),
-                    "points": encode(np.searchsorted(rows, own), "<u4"),
+                    "images": len(self.members.get(cluster, range(tested[cluster]))),
+                    "drawn": len(own.get(cluster, ())),
+                    "points": encode(np.searchsorted(rows, own.get(cluster, [])), "<u4"),
                 }
-                for cluster, own in shown.items()
+                for cluster in order
             },
             "ids": None,
             "thumbnails": {},

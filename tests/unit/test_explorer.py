@@ -152,7 +152,7 @@ def test_a_page_keeps_to_its_size_and_says_what_it_left_out(tmp_path, share, sho
         assert (limits["thumbnails"], limits["leftOut"]) == (0, "")
         assert LEFT_OUT not in maps
     else:
-        assert limits["leftOut"] == "all maps"
+        assert limits["leftOut"] == "maps"
         assert set(maps) == {LEFT_OUT}
         assert content["rows"][0]["cells"]["all"] == whole["rows"][0]["cells"]["all"]
 
