@@ -259,7 +259,8 @@ function drawMap() {
     marker: { ...colours, color: shown.map((p) => p.km), size: shown.length > 3000 ? 4 : 6 },
   };
   const layout = layoutOf("", "", {
-    x: { range: [-180, 180], dtick: 60, ticksuffix: "°" }, y: { range: [-90, 90], tickvals: [-60, -30, 0, 30, 60, 90], ticksuffix: "°" },
+    x: { range: [-180, 180], dtick: 60, ticksuffix: "°" },
+    y: { range: [-90, 90], tickvals: [-60, -30, 0, 30, 60], ticktext: ["−60°", "−30°", "0°", "30°", "60°"] },
   });
   layout.hovermode = "closest";
   layout.uirevision = `${state.view.dataset}`;
@@ -283,7 +284,7 @@ function drawMap() {
       + `${data.limits.asked.toLocaleString("en")} images are not drawn one by one), held out, model ${map.model}.`
     : `${shown.length.toLocaleString("en")} images${some ? ` drawn at random of ${all.toLocaleString("en")}` : ""} `
       + `where they were taken, coloured by the error of their held-out prediction, model ${map.model}. `
-      + "Hover, or use the slider: a line leads to the prediction.";
+      + "Point at one, tap it, or use the slider: a line leads to the prediction.";
   return Plotly.react("map", traces, layout, CONFIG).then((plot) => {
     plot.removeAllListeners("plotly_hover");
     plot.removeAllListeners("plotly_click");
