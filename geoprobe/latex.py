@@ -41,6 +41,16 @@ def escape(text):
     return re.sub(r"([-',])(?=\1)", r"\1{}", escaped)  # two of these would become one sign
 
 
+def escape_names(text):
+    """Running text as :func:`escape` has it, in which long names and digests may end a line at a sign or anywhere."""
+    words = []
+    for word in str(text).split():
+        # model ids, such as facebook/vit-mae-base, and commits
+        parts = re.findall(r"[0-9a-f]{8}(?=[0-9a-f]{8})|[^/_.-]+?(?=[/_.-]|$|[0-9a-f]{16})[/_.-]*|[/_.-]+", word)
+        words.append(r"\allowbreak{}".join(map(escape, parts)) if len(word) > 16 else escape(word))
+    return " ".join(words)
+
+
 def needed_letters(text):
     """What pdfLaTeX needs for the letters of a text.
 

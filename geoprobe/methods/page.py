@@ -11,7 +11,7 @@ from pathlib import Path
 
 import h5py
 
-from geoprobe.latex import escape
+from geoprobe.latex import escape_names
 from geoprobe.methods import materials, scoring
 from geoprobe.runtime import replacing
 
@@ -73,7 +73,9 @@ def as_markdown(parts):
 
 def as_latex(parts):
     """The paragraphs as LaTeX, names escaped; to be read with \\input under a heading of the paper's own."""
-    return "".join(f"\\paragraph{{{heading}.}} {escape(text)}\n\n" for heading, text in parts.items())
+    # lines with names that cannot be parted are spaced out, and do not run into the margin
+    text = "".join(f"\\paragraph{{{heading}.}} {escape_names(text)}\n\n" for heading, text in parts.items())
+    return f"\\begin{{sloppypar}}\n{text}\\end{{sloppypar}}\n"
 
 
 def as_html(parts):

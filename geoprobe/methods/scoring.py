@@ -176,8 +176,7 @@ def _steering(options):
         "coefficients of "
         f"the probe {probed['probe']} on {probed['dataset']}, prompt {probed['prompt']}); the greedy answers of at "
         "most "
-        f"{options['max_new_tokens']} tokens were searched for the names of landmark and place "
-        f"({options['landmarks']})."
+        f"{options['max_new_tokens']} tokens were searched for the names of landmark and place."
     )
 
 

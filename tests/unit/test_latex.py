@@ -47,6 +47,25 @@ def test_latex_sets_hostile_names_as_they_are_and_no_table_runs_off_its_page(tmp
     assert r"\begin{landscape}" not in tables[1].read_text()
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "facebook/webssl-mae300m-full2b-224",
+        "a_b" * 9,
+        "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
+        "x--y-/long-name-of_a",
+    ],
+)
+def test_long_names_in_text_may_be_parted_and_stay_what_they_are(word):
+    escaped = latex.escape_names(f"at {word}, in float32")
+    assert escaped.startswith("at ")
+    assert escaped.endswith(", in float32")
+    assert escaped.replace(r"\allowbreak{}", "").replace("{}", "").replace(r"\_", "_") == f"at {word}, in float32"
+    parts = escaped.split()[1].split(r"\allowbreak{}")
+    assert max(map(len, parts)) <= 12
+    assert latex.escape_names("over-represented") == "over-represented"
+
+
 @pytest.mark.parametrize("text", ["--", "---", "a -- b", "''", ",,"])
 def test_equal_signs_beside_each_other_make_no_other_sign(text):
     escaped = latex.escape(text)

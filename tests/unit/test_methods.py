@@ -238,8 +238,9 @@ def test_markup_in_names_stays_text(form):
 
 
 def test_every_special_letter_of_latex_is_escaped():
-    text = as_latex({"Images": MARKUP}).removeprefix(r"\paragraph{Images.} ")
-    bare = re.sub(r"\\text[a-z]+\{\}|\\[_%&#${}]|\$[<>]\$", "", text)
+    start, end = "\\begin{sloppypar}\n\\paragraph{Images.} ", "\\end{sloppypar}\n"
+    text = as_latex({"Images": MARKUP}).removeprefix(start).removesuffix(end)
+    bare = re.sub(r"\\(?:text[a-z]+|allowbreak)\{\}|\\[_%&#${}]|\$[<>]\$", "", text)
     assert not re.search(r"[\\_%&#${}~^<>]", bare)
 
 
