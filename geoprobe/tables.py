@@ -7,25 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from geoprobe import latex
 from geoprobe.runtime import replacing
 
-ESCAPES = {letter: f"\\{letter}" for letter in "_%&#${}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "−": "$-$",
-    "²": "$^2$",
-    "°": r"$^\circ$",
-    "×": r"$\times$",
-    "≥": r"$\ge$",
-    "ρ": r"$\rho$",
-    "∞": r"$\infty$",
-}
 NONE = "–"
-# A table with more rows is broken over pages in LaTeX.
-LONG = 45
 P_VALUE, GENERAL = "p", "g"
 
 
@@ -105,7 +90,7 @@ def print_view(frame, view):
                 continue
         if values.dtype.kind in "fiu":
             numeric.add(head)
-    notes = ["" if pd.isna(text) else str(text) for text in frame.get(view.note, [])]
+    notes = [_word(text) if isinstance(text, str) and text else "" for text in frame.get(view.note, [])]
     if any(notes):
         shown["note"] = notes
     told = "; ".join(f"{head}: {word}" for head, word in common if word != NONE)
@@ -121,31 +106,7 @@ def _word(value):
         return format_number(value, 0) if value == int(value) else format_number(value, 2)
     if isinstance(value, int) and not isinstance(value, bool):
         return format_number(value, 0)
-    return str(value)
-
-
-def _escape(text):
-    return "".join(ESCAPES.get(letter, letter) for letter in str(text))
-
-
-def _latex(shown, numeric, caption, label):
-    """A frame of text as LaTeX; long ones are broken over pages, with their heads on each."""
-    rows = [" & ".join(map(_escape, row)) + r" \\" for row in (tuple(shown), *shown.itertuples(index=False, name=None))]
-    # after the end of a row, LaTeX takes these for an option
-    rows = [f"{{}}{row}" if row.startswith(("[", "*")) else row for row in rows]
-    heads = [r"\toprule", rows[0], r"\midrule"]
-    formats = "".join("r" if name in numeric else "l" for name in shown)
-    title = rf"\caption{{{_escape(caption)}}}\label{{{label}}}"
-    if len(shown) > LONG:
-        needs = "booktabs, longtable"
-        start = [rf"\begin{{longtable}}{{{formats}}}", rf"{title} \\", *heads, r"\endfirsthead", *heads, r"\endhead"]
-        start += [r"\bottomrule", r"\endfoot"]
-        end = [r"\end{longtable}"]
-    else:
-        needs = "booktabs"
-        start = [r"\begin{table}", r"\centering", title, rf"\begin{{tabular}}{{{formats}}}", *heads]
-        end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join([f"% needs {needs}", *start, *rows[1:], *end]) + "\n"
+    return " ".join(str(value).split())  # a line break would end a row
 
 
 def write_formats(frame, view, csv, tex, md):
@@ -160,7 +121,7 @@ def write_formats(frame, view, csv, tex, md):
     with replacing(csv) as path:
         frame.to_csv(path, index=False)
     with replacing(tex) as path:
-        path.write_text(_latex(shown, numeric, caption, f"tab:{Path(tex).stem}"), encoding="utf-8")
+        path.write_text(latex.table(shown, numeric, caption, f"tab:{Path(tex).stem}"), encoding="utf-8")
     with replacing(md) as path:
         cells = shown.map(lambda value: value.replace("|", "\\|"))
         text = cells.to_markdown(index=False, disable_numparse=True)

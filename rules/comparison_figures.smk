@@ -10,6 +10,21 @@ OUTPUTS
 
 # One model a family: its seeds have one architecture.
 SIZED = {row["family"]: name for name, row in MODELS.items()}
+# Each figure says so where it has nothing to compare; it is made unasked only where there is something.
+OF_POOLINGS = [
+    name
+    for name, options in PROBES.items()
+    if options["poolings"] == "all" and len(config["features"]["poolings"]) > 1
+]
+OF_CROSS_VALIDATIONS = [
+    name for name, options in PROBES.items() if len(options["cv"]) > 1
+]
+# the colours of an image have no parameters
+OF_SCALE = [
+    name
+    for name in RUN["probes"]
+    if any(row["loader"] != "histogram" for row in MODELS.values())
+]
 
 
 rule plot_poolings:

@@ -162,13 +162,20 @@ rule figures:
                 rules.plot_heatmap.output.png,
                 rules.plot_layers.output.png,
                 rules.plot_localizability.output.png,
-                rules.plot_poolings.output.png,
-                rules.plot_cross_validations.output.png,
-                rules.plot_scale.output.png,
             ],
             dataset=RUN["datasets"],
             probe=RUN["probes"],
         ),
+        # only where there is something to compare
+        expand(
+            rules.plot_poolings.output.png, dataset=RUN["datasets"], probe=OF_POOLINGS
+        ),
+        expand(
+            rules.plot_cross_validations.output.png,
+            dataset=RUN["datasets"],
+            probe=OF_CROSS_VALIDATIONS,
+        ),
+        expand(rules.plot_scale.output.png, dataset=RUN["datasets"], probe=OF_SCALE),
         # of multimodal models that were asked in several ways
         branch(
             ASKED,

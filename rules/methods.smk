@@ -67,11 +67,13 @@ rule write_methods:
             },
             "prompts": {name: config["prompts"].get(name) for name in RUN["prompts"]},
             "protocol": config["protocol"],
+            "device": config["device"],
             "clusters": config["clusters"]
             | {"embedding": embedding_of(config["clusters"])},
             "ways": {
                 name: way_of(config["clusters"], name) for name in RUN["datasets"]
             },
+            "localizability": config["localizability"],
             "folds": config["folds"],
             "features": without(
                 config["features"], "batch_size", "chunk", "shards", "threads"
@@ -82,6 +84,11 @@ rule write_methods:
             },
             "shown": SHOWN | {"ranking": ranking_of(config)},
             "analysis": config["analysis"],
+            "interventions": {
+                name: without(options, "batch_size", "landmarks")
+                | {"models": intervened(name)}
+                for name, options in config["interventions"].items()
+            },
         },
         code=source_digest("write_methods"),
     script:

@@ -10,6 +10,8 @@ OUTPUTS
   results/figures/published.{png,pdf,svg}
 """
 
+import csv
+
 # Data sets, prompts and rows that stand for the paper's; an untrained copy bears its checkpoint's name and no more.
 COMPARED = {
     "models": {
@@ -33,6 +35,19 @@ COMPARED = {
         for model in intervened("steering")
     ],
 }
+# Whether any model and data set of the run has numbers in the paper: the figure else says that there are none.
+with open(
+    shipped("config/published/numbers.csv"), newline="", encoding="utf-8"
+) as numbers:
+    CHECKPOINTS = {row["checkpoint"] for row in csv.DictReader(numbers)}
+COMPARABLE = bool(
+    CHECKPOINTS & {row["id"] for row in COMPARED["models"].values()}
+    and (
+        {*config["published"].values()} & {*RUN["datasets"]}
+        or intervened("steering")
+        or intervened("finetuning")
+    )
+)
 
 
 localrules:
@@ -114,4 +129,4 @@ rule paper:
         rules.interventions.input,
         rules.write_methods.output,
         rules.compare_published.output,
-        rules.plot_published.output.png,
+        branch(COMPARABLE, then=rules.plot_published.output.png),

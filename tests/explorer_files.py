@@ -11,7 +11,7 @@ from geoprobe.images.store import write_store
 
 HOSTILE = "<img src=x onerror=alert(1)></script>"
 SHOWN = {"prompts": ["none"], "poolings": ["cls"], "target": "degrees", "choice": "depth", "cv": "blocked"}
-OPTIONS = {"thumbnails": True, "edge": 16, "most": 20, "megabytes": 1, "points": 20000}
+OPTIONS = {"page_megabytes": 50, "thumbnails": True, "edge": 16, "most": 20, "megabytes": 1, "points": 20000}
 MODELS = {"plain-seed1": "plain", "plain-seed2": "plain", "other": "other"}
 
 

@@ -21,6 +21,8 @@ from geoprobe.runtime import provenance, replacing, write_table
 KEYS = ("family", "label", "supervision")
 MEANS = ["r2", "r2_folds", "median_km", "r2_inner", "alpha_at_border"]
 NUMBERS = ["seeds", "images", "blocks", "r2", "low", "high", *MEANS[1:], "reason"]
+# What only choices have.
+FURTHER_MEANS = [name for name in METRICS if name not in MEANS]
 WORDS = ["tower", "pooling", "layers"]
 CONDITIONS = ["dataset", "probe", "target", "cv"]
 # Of baselines these are means over folds, while R2 is pooled over all images elsewhere.
@@ -74,12 +76,14 @@ def join_members(frames, paths, name, keys, seed):
         seed: of the draw of seeds.
 
     Returns:
-        A frame of keys, the words of a choice (those of the seeds in turn where they differ), and NUMBERS. With one
-        seed low and high are its own.
+        A frame of keys, the words of a choice (those of the seeds in turn where they differ), and NUMBERS, of choices
+        with FURTHER_MEANS before the reason. With one seed low and high are its own.
     """
     words = [word for word in WORDS if word in frames[0] and word not in keys]
+    means = [*MEANS, *(name for name in FURTHER_MEANS if words and name in frames[0])]
+    columns = [*keys, *words, *NUMBERS[:-1], *means[len(MEANS) :], "reason"]
     if len(frames) == 1:
-        return frames[0].assign(seeds=1)[[*keys, *words, *NUMBERS]]
+        return frames[0].assign(seeds=1)[columns]
     both = pd.concat(
         [frame.assign(member=member, row=range(len(frame))) for member, frame in enumerate(frames)], ignore_index=True
     )
@@ -88,7 +92,7 @@ def join_members(frames, paths, name, keys, seed):
         seeds=("row", "size"),
         images=("images", "first"),
         blocks=("blocks", "first"),
-        **{name: (name, "mean") for name in MEANS},
+        **{name: (name, "mean") for name in means},
         **{word: (word, _join_words if word == "layers" else _join_names) for word in words},
         reason=("reason", lambda texts: next(filter(None, texts), "")),
     ).reset_index()
@@ -100,7 +104,7 @@ def join_members(frames, paths, name, keys, seed):
             members = [drawn[member][row].astype(np.float64) for member, row in part.itertuples(index=False)]
             limits.append(interval(resample_members(members, seed)))
     joined["low"], joined["high"] = np.array(limits).T
-    return joined[[*keys, *words, *NUMBERS]]
+    return joined[columns]
 
 
 def _join_names(texts):

@@ -16,13 +16,15 @@ from geoprobe.analysis.selection import NO_LAYER, choose, describe, list_candida
 from geoprobe.geodesy import great_circle_km
 from geoprobe.probes.folds import unit_of
 from geoprobe.probes.labels import join_on_ids
-from geoprobe.probes.metrics import make_target, r2, to_positions
+from geoprobe.probes.metrics import METRICS, make_target, r2, score_positions, to_positions
 
 OF_JOB = ("dataset", "prompt", "probe")
 TRUTH = ["cluster", "target", "cv"]
 CONDITION = [*TRUTH, "control"]
 PLACE = ["tower", "pooling", "layer"]
 NUMBERS = ("r2", "low", "high", "r2_latitude", "r2_longitude", "r2_folds", "median_km", "r2_inner", "alpha_at_border")
+# The other metrics of the probe table; of chosen layers, on the true labels, they are of all held-out predictions too.
+FURTHER = tuple(name for name in METRICS if name not in NUMBERS)
 # What the folds of the probe table say of a row: columns here and there.
 OF_FOLDS = {"r2_folds": "r2", "r2_inner": "r2_inner", "alpha_at_border": "alpha_at_border"}
 # Why there is no R2 though the probe table states nothing.
@@ -70,6 +72,14 @@ class Scorer:
             "r2_longitude": float(longitude),
             "median_km": float(np.median(great_circle_km(labels, at))),
         }
+
+    def further(self, predicted):
+        """FURTHER metrics of predictions, see :meth:`add`."""
+        tested = np.isfinite(predicted).all(axis=1)
+        if not tested.any():
+            return {}
+        scores = score_positions(self.labels[tested], predicted[tested], self.target)
+        return {name: scores[name] for name in FURTHER}
 
     def resample(self):
         """Resampled R2 of all that was added, shape (added, resamples), in its order."""
@@ -175,6 +185,7 @@ def summarise_condition(file, images, table, part, candidates, depth, weights_of
     for (choice, tower, picks), kept in zip(choices, assembled, strict=True):
         has = picks != NO_LAYER
         entry = scorer.add(kept) | table.means(own[picks[has]], columns[has])
+        entry |= scorer.further(kept) if control == "none" else {}
         reason = _reason(entry, [table.reasons[row] for row in own], UNKNOWN.get(choice, ""))
         words = describe(candidates, picks)
         if tower:
@@ -205,7 +216,8 @@ def summarise_probe(folds, scores, fits, poolings, depth, resamples, seed, outpu
         r2_longitude (of all held-out predictions together), r2_folds (mean over folds, as the paper), median_km,
         r2_inner (mean over folds), alpha_at_border (share of folds), low, high, and the reason where there is no R2.
         Choices, a row for each condition and choice: the same with the tower, pooling and layers that were chosen;
-        each fold's images are predicted by the layer chosen for that fold.
+        each fold's images are predicted by the layer chosen for that fold. They also have the FURTHER metrics of the
+        probe table, on the true labels.
 
     Raises:
         ValueError: no tower has any of the poolings, or the folds are of other images.
@@ -230,7 +242,8 @@ def summarise_probe(folds, scores, fits, poolings, depth, resamples, seed, outpu
     output.create_dataset("choices", data=np.concatenate(drawn))
     values = ["images", "blocks", *NUMBERS, "reason"]
     scores_frame = pd.concat([table.rows, pd.DataFrame(scored).reindex(columns=values)], axis=1)
-    choices_frame = pd.DataFrame(chosen).reindex(columns=[*CHOICE_WHERE, "tower", "pooling", "layers", *values])
+    columns = [*CHOICE_WHERE, "tower", "pooling", "layers", *values[:-1], *FURTHER, "reason"]
+    choices_frame = pd.DataFrame(chosen).reindex(columns=columns)
     for frame in (scores_frame, choices_frame):
         frame.insert(0, "model", table.model)
     return scores_frame, choices_frame

@@ -6,6 +6,12 @@ const SCALE = [...CIVIDIS].reverse().map((colour, i) => [i / (CIVIDIS.length - 1
 const LONGEST_KM = 10000;
 const KEYS = { dataset: "Data set", probe: "Probe", prompt: "Prompt", cv: "Cross-validation" };
 const state = { metric: Object.keys(data.metrics)[0], row: 0, cluster: "all" };
+for (const row of data.rows) {
+  for (const [name, values] of Object.entries(row.cells)) {
+    row.cells[name] = Object.fromEntries(data.columns.map((column, i) => [column, values[i]]));
+  }
+}
+for (const view of data.views) view.models = view.models.map((number) => data.rows[number]);
 // software or a policy can forbid WebGL; the same points as SVG are slow, and right
 const POINTS = document.createElement("canvas").getContext("webgl") ? "scattergl" : "scatter";
 const narrow = () => window.innerWidth < 800;
@@ -24,9 +30,11 @@ function decode(text, Kind) {
   return new Kind(bytes.buffer);
 }
 
-function number(value, metric) {
+function number(value, metric = "r2") {
   if (value === null || value === undefined) return "–";
-  return metric === "median_km" ? Math.round(value).toLocaleString("en") : value.toFixed(2).replace("-", "−");
+  const digits = data.metrics[metric]?.digits ?? 0;
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value.toLocaleString("en", options).replace(/^-(0\.0+|0)$/, "$1").replace("-", "−");
 }
 
 function kilometres(aLat, aLon, bLat, bLon) {
@@ -65,10 +73,10 @@ function drawTable() {
   const clusters = images.order;
   const values = view.models.flatMap((model) => clusters.map((name) => model.cells[name]?.[metric] ?? null));
   const known = values.filter((value) => value !== null);
-  const km = metric === "median_km";
-  const low = km ? Math.min(...known) : 0;
+  const { label, lower } = data.metrics[metric];
+  const low = lower ? Math.min(...known) : 0;
   const high = Math.max(...known, low + 1e-9);
-  const table = make("table", null, { "aria-label": `${data.metrics[metric]} of models in clusters` });
+  const table = make("table", null, { "aria-label": `${label} of models in clusters` });
   const head = table.createTHead().insertRow();
   head.append(make("th", "Model", { scope: "col" }));
   for (const name of clusters) {
@@ -86,11 +94,11 @@ function drawTable() {
       const why = cell?.reason ? `, ${cell.reason}` : "";
       const button = make("button", number(value, metric), {
         type: "button", tabindex: "-1", "data-row": row, "data-column": column, "data-cluster": name,
-        "aria-label": `${model.label}, ${images.clusters[name].name}: ${data.metrics[metric]} ${number(value, metric)}${why}`,
+        "aria-label": `${model.label}, ${images.clusters[name].name}: ${label} ${number(value, metric)}${why}`,
       });
       if (value !== null) {
         const share = Math.min(1, Math.max(0, (value - low) / (high - low)));
-        const at = (km ? 1 - share : share) * (CIVIDIS.length - 1);
+        const at = (lower ? 1 - share : share) * (CIVIDIS.length - 1);
         const from = Math.min(Math.floor(at), CIVIDIS.length - 2);
         const colour = CIVIDIS[from].map((part, i) => Math.round(part + (CIVIDIS[from + 1][i] - part) * (at - from)));
         button.style.background = `rgb(${colour})`;
@@ -102,10 +110,10 @@ function drawTable() {
   });
   table.addEventListener("keydown", move);
   element("scores").replaceChildren(table);
-  const dark = number(km ? high : low, metric);
-  const bright = number(km ? low : high, metric);
+  const dark = number(lower ? high : low, metric);
+  const bright = number(lower ? low : high, metric);
   element("scale").textContent = known.length
-    ? `${data.metrics[metric]}, from ${dark}${km ? "" : " or less"} (dark) to ${bright} (bright). `
+    ? `${label}, from ${dark}${lower ? "" : " or less"} (dark) to ${bright} (bright). `
       + "Arrow keys move between cells, Enter chooses one."
     : "Nothing could be scored here.";
 }
@@ -132,14 +140,17 @@ function choose(row, cluster) {
   }
   const model = state.view.models[row];
   const cell = model.cells[cluster];
+  const also = state.metric === "r2" || state.metric === "median_km" ? ""
+    : `${data.metrics[state.metric].label} ${number(cell?.[state.metric], state.metric)}, `;
   element("chosen").textContent = `${model.label}: ${state.images.clusters[cluster].name}`;
   element("score").textContent = !cell ? "Not fitted." : cell.reason && cell.r2 === null ? `No score: ${cell.reason}.`
-    : `R² ${number(cell.r2)} (95 % interval ${number(cell.low)} to ${number(cell.high)}), median error `
+    : `${also}R² ${number(cell.r2)} (95 % interval ${number(cell.low)} to ${number(cell.high)}), median error `
       + `${number(cell.median_km, "median_km")} km, ${cell.images.toLocaleString("en")} images, `
       + `layer by fold: ${cell.layers} (choice: ${data.choice}), target: ${data.target}.`;
   drawCurve(model, cluster);
   const numbers = model.maps[cluster];
-  state.map = numbers === null || numbers === undefined ? null : data.maps[numbers];
+  state.map = data.maps[numbers] ?? null;
+  state.leftOut = numbers === -1;
   readMap();
   drawMap().then(() => {
     document.body.dataset.drawn = `${row}/${cluster}`;
@@ -150,7 +161,7 @@ function choose(row, cluster) {
 function layoutOf(x, y, more = {}) {
   const font = { size: 12, family: "system-ui, sans-serif", color: "#1b1f24" };
   return {
-    autosize: true, font, margin: { l: 52, r: 12, t: 10, b: 44 }, showlegend: false, dragmode: narrow() ? false : "zoom",
+    autosize: true, font, margin: { l: 52, r: 12, t: 28, b: 44 }, showlegend: false, dragmode: narrow() ? false : "zoom",
     xaxis: { title: { text: x }, zeroline: false, ...more.x }, yaxis: { title: { text: y }, zeroline: false, ...more.y },
   };
 }
@@ -178,13 +189,27 @@ function drawCurve(model, cluster) {
     }, line];
   });
   const whole = curves.every((curve) => curve.layer.length < 12) ? { dtick: 1 } : {};
-  const layout = layoutOf("Layer", data.metrics[name], { x: whole });
+  const { label } = data.metrics[name];
+  const layout = layoutOf("Layer", label, { x: whole });
   layout.showlegend = curves.length > 1;
   layout.legend = { orientation: "h", y: 1.1 };
   Plotly.react("curve", traces, layout, CONFIG);
   element("curve-words").textContent = curves.length
-    ? `${data.metrics[name]} by layer${name === "r2" ? ", with the 95 % interval by resampling geographic units" : ""}.`
+    ? `${label} by layer${name === "r2" ? ", with the 95 % interval by resampling geographic units" : ""}.`
     : "No layer was fitted here.";
+  const table = make("table");
+  const head = table.createTHead().insertRow();
+  for (const words of ["Tower", "Layer", label]) head.append(make("th", words, { scope: "col" }));
+  const body = table.createTBody();
+  for (const curve of curves) {
+    curve.layer.forEach((layer, k) => {
+      const line = body.insertRow();
+      const interval = name === "r2" ? ` (${number(curve.low[k])} to ${number(curve.high[k])})` : "";
+      for (const text of [curve.tower, layer, number(curve[name][k], name) + interval]) line.insertCell().textContent = text;
+    });
+  }
+  element("curve-values").replaceChildren(table);
+  element("curve-details").hidden = !curves.length;
 }
 
 function readMap() {
@@ -204,8 +229,18 @@ function readMap() {
   state.shown.sort((a, b) => b.km - a.km); // the small errors are drawn last, on top
 }
 
+// Longitude and latitude of the middle, median error in km and images of each cell.
+function readCells(packed) {
+  const [cell, km, images] = [decode(packed.cell, Uint16Array), decode(packed.km, Uint16Array), decode(packed.images, Uint32Array)];
+  const across = 360 / data.cellDegrees;
+  const middle = (count, from) => (count + 0.5) * data.cellDegrees + from;
+  return Array.from(cell, (number, i) => ({
+    lon: middle(number % across, -180), lat: middle(Math.floor(number / across), -90), km: km[i], images: images[i],
+  }));
+}
+
 function drawMap() {
-  const cells = element("drawn").value === "cells" && state.map?.cells;
+  const cells = element("drawn").value === "cells" && state.map?.cells ? readCells(state.map.cells) : null;
   const { shown, map } = state;
   const coasts = { x: [], y: [] };
   for (const line of data.coastlines) {
@@ -216,15 +251,16 @@ function drawMap() {
     tickformat: ",d", dtick: narrow() ? 5000 : 2000 };
   const colours = { colorscale: SCALE, cmin: 0, cmax: LONGEST_KM, colorbar: bar };
   const main = cells ? {
-    type: POINTS, mode: "markers", x: cells.map((c) => c[1]), y: cells.map((c) => c[0]),
-    text: cells.map((c) => `median error ${number(c[2], "median_km")} km, ${c[3].toLocaleString("en")} images`),
-    hoverinfo: "text", marker: { ...colours, color: cells.map((c) => c[2]), symbol: "square", size: narrow() ? 4 : 7 },
+    type: POINTS, mode: "markers", x: cells.map((c) => c.lon), y: cells.map((c) => c.lat),
+    text: cells.map((c) => `median error ${number(c.km, "median_km")} km, ${c.images.toLocaleString("en")} images`),
+    hoverinfo: "text", marker: { ...colours, color: cells.map((c) => c.km), symbol: "square", size: narrow() ? 4 : 7 },
   } : {
     type: POINTS, mode: "markers", x: shown.map((p) => p.aLon), y: shown.map((p) => p.aLat), hoverinfo: "none",
     marker: { ...colours, color: shown.map((p) => p.km), size: shown.length > 3000 ? 4 : 6 },
   };
   const layout = layoutOf("", "", {
-    x: { range: [-180, 180], dtick: 60, ticksuffix: "°" }, y: { range: [-90, 90], dtick: 30, ticksuffix: "°" },
+    x: { range: [-180, 180], dtick: 60, ticksuffix: "°" },
+    y: { range: [-90, 90], tickvals: [-60, -30, 0, 30, 60], ticktext: ["−60°", "−30°", "0°", "30°", "60°"] },
   });
   layout.hovermode = "closest";
   layout.uirevision = `${state.view.dataset}`;
@@ -240,12 +276,15 @@ function drawMap() {
   step.value = 0;
   element("point").replaceChildren();
   const all = state.images.clusters[state.cluster].images;
-  element("map-words").textContent = !map ? "Nothing could be fitted here: no predictions."
+  const some = map && state.images.clusters[state.cluster].drawn < all;
+  element("map-words").textContent = state.leftOut
+    ? `This map was left out to keep the page within ${data.limits.megabytes} MB (explorer.page_megabytes).`
+    : !map ? "Nothing could be fitted here: no predictions."
     : cells ? `Median error of all ${all.toLocaleString("en")} images in cells of ${data.cellDegrees}° (more than `
-      + `${data.points.toLocaleString("en")} images are not drawn one by one), held out, model ${map.model}.`
-    : `${shown.length.toLocaleString("en")} images${map.cells ? ` drawn at random of ${all.toLocaleString("en")}` : ""} `
+      + `${data.limits.asked.toLocaleString("en")} images are not drawn one by one), held out, model ${map.model}.`
+    : `${shown.length.toLocaleString("en")} images${some ? ` drawn at random of ${all.toLocaleString("en")}` : ""} `
       + `where they were taken, coloured by the error of their held-out prediction, model ${map.model}. `
-      + "Hover, or use the slider: a line leads to the prediction.";
+      + "Point at one, tap it, or use the slider: a line leads to the prediction.";
   return Plotly.react("map", traces, layout, CONFIG).then((plot) => {
     plot.removeAllListeners("plotly_hover");
     plot.removeAllListeners("plotly_click");
@@ -285,6 +324,12 @@ function drawFooter() {
     element("footer").append(make("p", `Images of ${name}: ${attribution || source || "source unknown"}; licence: `
       + `${licence || "not stated"}.`));
   }
+  const { megabytes, points, asked, leftOut, thumbnails, of } = data.limits;
+  const less = [];
+  if (thumbnails < of) less.push(`${thumbnails.toLocaleString("en")} thumbnails of ${of.toLocaleString("en")}`);
+  if (points < asked) less.push(`at most ${points.toLocaleString("en")} images on a map in place of ${asked.toLocaleString("en")}`);
+  if (leftOut) less.push(`no ${leftOut}`);
+  if (less.length) element("footer").append(make("p", `To keep to its size (${megabytes} MB) this page has ${less.join("; ")}.`));
   element("footer").append(make("p", `Made by geoprobe ${data.made.geoprobe}, ${data.made.created}.`));
   element("footer").append(make("p", "Coastlines: GSHHG (LGPL). Charts: Plotly.js (MIT)."));
   element("footer").append(make("p", "Privacy: this file asks for nothing from the network and stores nothing. It holds "
@@ -296,7 +341,7 @@ for (const [key, label] of Object.entries(KEYS)) {
   const values = [...new Set(data.views.map((view) => view[key]))].map((value) => [value, value]);
   addSelect(key, label, values, data.views[0][key], (value) => setView({ ...state.view, [key]: value }, key));
 }
-addSelect("metric", "Metric", Object.entries(data.metrics), state.metric, (value) => {
+addSelect("metric", "Metric", Object.entries(data.metrics).map(([name, { label }]) => [name, label]), state.metric, (value) => {
   state.metric = value;
   drawTable();
   choose(state.row, state.cluster);

@@ -29,6 +29,16 @@ def embed_json(content):
     return text.translate(UNSAFE)
 
 
+def size_of(content):
+    """Bytes that plain values take in the page."""
+    return len(embed_json(content).encode())
+
+
+def assets_size():
+    """Bytes of the page beside the data."""
+    return len(assemble({}).encode())
+
+
 def assemble(content):
     """The whole page as text.
 

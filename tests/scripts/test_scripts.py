@@ -12,6 +12,7 @@ from PIL import Image
 from geoprobe.analysis.comparison import compare_models
 from geoprobe.analysis.families import read_summary
 from geoprobe.clusters.assign import assign_images
+from tests.unit.test_methods import options_of
 
 pytestmark = pytest.mark.workflow
 
@@ -257,6 +258,73 @@ def test_plots_of_closer_analyses_are_drawn(results, paths):
     for name, arguments in calls.items():
         load_script(name).plot(*arguments, paths, 60)
         assert_drawn(paths)
+
+
+def test_plots_of_poolings_cross_validations_and_sizes_are_drawn(results, paths):
+    choices, families = (results / f"analysis/{name}.csv" for name in ("choices", "families"))
+    where = {"dataset": "bluemarble", "probe": "ridge", "target": "degrees", "cv": "blocked"}
+    sizes = {
+        family: results / f"features/bluemarble/{model}/none.h5"
+        for family, model in (
+            ("random", "random-seed1"),
+            ("contrastive", "contrastive-seed1"),
+            ("text-places", "text-places-seed1"),
+            ("colour-histogram", "colour-histogram"),
+        )
+    }
+    pairs = [{"baseline": "contrastive", "text": "text-places", "matched": "controlled"}]
+    calls = {
+        "plot_poolings": (families, ["none"], ["cls", "mean"], 1.0, where),
+        "plot_cross_validations": (choices, HEADLINE),
+        "plot_scale": (choices, sizes, HEADLINE | {"cv": "blocked"}, pairs),
+    }
+    for name, arguments in calls.items():
+        load_script(name).plot(*arguments, paths, 60)
+        assert_drawn(paths)
+
+
+def test_the_explorer_of_the_run_is_written_within_its_size(results, tmp_path, capsys):
+    model = "text-places-seed1"
+    paths = {name: results / f"analysis/{name}.csv" for name in ("choices", "families")}
+    # of one model of the run
+    for name, path in paths.items():
+        frame = read_summary(path)
+        paths[name] = tmp_path / f"{name}.csv"
+        frame[frame["family"] == "text-places"].to_csv(paths[name], index=False)
+    stores = {
+        "bluemarble": [
+            results / path.format("bluemarble") for path in ("images/{}.h5", "folds/{}.parquet", "clusters/{}.csv")
+        ]
+    }
+    files = [results / f"probes/bluemarble/{model}/none/ridge.h5"]
+    files.append(results / f"analysis/bluemarble/{model}/none/ridge/choices.parquet")
+    shown = {"prompts": ["none"], "poolings": ["cls"], "target": "degrees", "choice": "inner", "cv": "blocked"}
+    options = {"page_megabytes": 5.4, "thumbnails": True, "edge": 16, "most": 100, "megabytes": 1, "points": 20000}
+    jobs = {("bluemarble", model, "none", "ridge"): files}
+    load_script("write_explorer").write(
+        paths, stores, jobs, {model: "text-places"}, shown, options, tmp_path / "page.html"
+    )
+    page = (tmp_path / "page.html").read_text()
+    assert "Image-text, places" in page
+    assert "/9j/" in page  # how a JPEG begins in base64
+    assert len(page.encode()) <= 5.4e6
+    assert "MB, {" in capsys.readouterr().out
+
+
+def test_the_methods_of_the_run_are_written_three_times(results, tmp_path):
+    stores = {name: results / f"images/{name}.h5" for name in ("bluemarble", "bluemarble-pretrain")}
+    paths = [tmp_path / f"methods.{kind}" for kind in ("md", "tex", "html")]
+    choices = results / "analysis/choices.csv"
+    load_script("write_methods").write(options_of(yaml.safe_load(TINY.read_text())), stores, {}, choices, paths)
+    with h5py.File(stores["bluemarble"]) as file:
+        images = len(file["ids"])
+    frame = read_summary(choices)
+    blocks = int(frame.loc[frame["cluster"] == "all", "blocks"].max())
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert f"bluemarble has {images} images" in text
+        assert f"{blocks} of bluemarble" in text
+        assert "Holm 1979" in text
 
 
 def test_a_plot_of_rows_that_are_not_there_says_so(results, paths):

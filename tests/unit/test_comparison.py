@@ -338,6 +338,17 @@ def test_without_that_control_there_is_no_selectivity(run):
     assert run.compare()["choices"]["selectivity"].isna().all()
 
 
+def test_further_metrics_of_choices_are_means_over_seeds(run):
+    values = {}
+    drawn = [item for item in run.samples.items() if item[0][2] == "choices"]
+    for number, ((_, path, _), (key, (frame, _))) in enumerate(zip(run.probes, drawn, strict=True)):
+        values.setdefault(MODELS[key[0]]["family"], []).append(float(number))
+        frame.assign(model=key[0], geoscore=float(number)).to_parquet(path)
+    choices = run.compare()["choices"].groupby("family")["geoscore"]
+    assert any(len(own) > 1 for own in values.values())
+    assert choices.mean().to_dict() == pytest.approx({family: np.mean(own) for family, own in values.items()})
+
+
 def rows_of(run, model, prompt, **conditions):
     """Index of a row of choices among its model's samples, and its resamples."""
     frame, drawn = run.samples[model, prompt, "choices"]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import sys
@@ -16,9 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from explorer_files import HOSTILE, Files
 
 from geoprobe.analysis import families
-from geoprobe.explorer.data import aggregate, prepare, read_curves
-from geoprobe.explorer.page import NAMES, assemble, assets_digest, embed_json
+from geoprobe.explorer.budget import LEAST, needed_bytes, plan_maps
+from geoprobe.explorer.data import LEFT_OUT, METRICS, prepare, read_curves
+from geoprobe.explorer.maps import aggregate
+from geoprobe.explorer.page import NAMES, assemble, assets_digest, assets_size, embed_json, size_of
 from geoprobe.geodesy import great_circle_km
+from geoprobe.probes.metrics import METRICS as MEASURED
 
 
 def numbers(text, kind):
@@ -33,15 +37,17 @@ def test_scores_curves_and_predictions_are_those_of_the_sources(tmp_path):
     files = Files(tmp_path)
     content = prepare(*files.arguments())
     [view] = content["views"]
-    assert [model["label"] for model in view["models"]] == ["plain & co", "other & co"]
+    models = [content["rows"][number] for number in view["models"]]
+    assert [model["label"] for model in models] == ["plain & co", "other & co"]
     images, source = content["images"]["photos"], pd.read_csv(files.paths["choices"], dtype={"cluster": str})
     assert images["order"] == ["all", "0", "1"]
     truth = pairs(images["truth"])
-    for model, name in zip(view["models"], ("plain-seed1", "other"), strict=True):
+    for model, name in zip(models, ("plain-seed1", "other"), strict=True):
         own = source[source["family"] == model["family"]].set_index("cluster")
         for cluster, rows in files.members.items():
-            assert model["cells"][cluster]["r2"] == pytest.approx(own.loc[cluster, "r2"], abs=1e-4)
-            assert model["cells"][cluster]["images"] == len(rows)
+            cell = dict(zip(content["columns"], model["cells"][cluster], strict=True))
+            assert cell["r2"] == pytest.approx(own.loc[cluster, "r2"], abs=1e-4)
+            assert cell["images"] == len(rows)
             [curve] = model["curves"][cluster]
             assert (curve["layer"], curve["r2"], curve["high"]) == ([0, 1], [0.1, 1.1], [0.2, 1.2])
             shown = content["maps"][model["maps"][cluster]]
@@ -58,7 +64,7 @@ def test_scores_curves_and_predictions_are_those_of_the_sources(tmp_path):
 def test_a_layer_chosen_fold_by_fold_is_read_fold_by_fold(tmp_path):
     files = Files(tmp_path, layers="1, 0")
     content = prepare(*files.arguments())
-    at = pairs(content["maps"][content["views"][0]["models"][0]["maps"]["all"]]["at"])
+    at = pairs(content["maps"][content["rows"][0]["maps"]["all"]]["at"])
     by_layer = np.stack([files.predicted["plain-seed1", "all", layer] for layer in (0, 1)])
     expected = by_layer[1 - files.folds, np.arange(files.n)]
     np.testing.assert_allclose(at[1:, 0], np.clip(expected[1:, 0], -90, 90), atol=1e-5)
@@ -74,19 +80,21 @@ def test_curves_are_the_same_in_parts_as_at_once(tmp_path, monkeypatch):
 
 
 def test_cells_have_the_median_error_of_their_images():
-    truth = np.array([[2.5, 1.0], [3.0, 3.9], [5.0, 2.0], [-89.0, -179.0], [50.0, 50.0]])
-    at = truth + np.array([[0, 1], [0, 3], [0, 2], [1, 0], [np.nan, 0]])
+    truth = np.array([[2.5, 1.0], [3.0, 3.9], [5.0, 2.0], [-89.0, -179.0], [90.0, 180.0], [50.0, 50.0]])
+    at = truth + np.array([[0, 1], [0, 3], [0, 2], [1, 0], [0, 1], [np.nan, 0]])
     cells = aggregate(truth, at)
-    assert [cell[:2] + cell[3:] for cell in cells] == [[-88, -178, 1], [4, 2, 3]]
-    assert cells[1][2] == pytest.approx(np.median(great_circle_km(truth[:3], at[:3])), abs=1e-3)
+    south, north = np.divmod(cells["cell"].tolist(), 90)
+    assert list(zip(south * 4 - 88, north * 4 - 178, strict=True)) == [(-88, -178), (4, 2), (88, -178)]
+    assert cells["images"].tolist() == [1, 3, 1]
+    assert cells["km"][1] == round(np.median(great_circle_km(truth[:3], at[:3])))
 
 
 def test_more_images_than_the_limit_are_sampled_and_aggregated(tmp_path):
     content = prepare(*Files(tmp_path).arguments(points=25))
-    shown = content["maps"][content["views"][0]["models"][0]["maps"]["all"]]
+    shown = content["maps"][content["rows"][0]["maps"]["all"]]
     assert len(pairs(shown["at"])) == 25
-    assert sum(cell[3] for cell in shown["cells"]) == 59  # one was not tested
-    assert content["maps"][content["views"][0]["models"][0]["maps"]["0"]]["cells"] is None
+    assert numbers(shown["cells"]["images"], "<u4").sum() == 59  # one was not tested
+    assert content["maps"][content["rows"][0]["maps"]["0"]]["cells"] is None
     assert content["images"]["photos"]["clusters"]["all"]["images"] == 60
 
 
@@ -101,6 +109,75 @@ def test_thumbnails_keep_to_number_edge_and_size(tmp_path):
     size = max(sum(map(len, entry.values())) for entry in pictures.values())
     few = prepare(*files.arguments(megabytes=3.5 * size / 1e6))["images"]["photos"]["thumbnails"]
     assert len(few) == 3
+
+
+def test_every_metric_of_a_chosen_layer_can_be_chosen(tmp_path):
+    files = Files(tmp_path)
+    table = pd.read_csv(files.paths["choices"])
+    values = {name: round(0.01 * number, 4) for number, name in enumerate(METRICS, 1)}
+    table.assign(**values).to_csv(files.paths["choices"], index=False)
+    content = prepare(*files.arguments())
+    assert list(content["metrics"]) == list(METRICS)
+    cell = dict(zip(content["columns"], content["rows"][0]["cells"]["all"], strict=True))
+    assert {name: cell[name] for name in METRICS} == values
+    # all that the probe table measures
+    assert set(MEASURED) <= set(METRICS)
+
+
+def test_a_model_without_text_input_is_one_row_under_every_prompt(tmp_path):
+    paths, stores, jobs, models, shown, options = Files(tmp_path).arguments()
+    content = prepare(paths, stores, jobs, models, shown | {"prompts": ["where", "none"]}, options)
+    assert [view["prompt"] for view in content["views"]] == ["where", "none"]
+    assert content["views"][0]["models"] == content["views"][1]["models"] == [0, 1]
+    assert len(content["rows"]) == 2
+
+
+@pytest.mark.parametrize(("share", "shows"), [(1.6, "pictures"), (0.6, "points"), (0, "scores")])
+def test_a_page_keeps_to_its_size_and_says_what_it_left_out(tmp_path, share, shows):
+    files = Files(tmp_path, n=200) if shows == "pictures" else Files(tmp_path, n=3000, pictures=False)
+    whole = prepare(*files.arguments(most=0))
+    scores, every = size_of(whole | {"images": {}, "maps": []}), size_of(whole)
+    options = {
+        "most": 200 * (shows == "pictures"),
+        "page_megabytes": (assets_size() + scores + share * (every - scores)) / 1e6,
+    }
+    content = prepare(*files.arguments(**options), assets_size())
+    assert len(assemble(content).encode()) <= options["page_megabytes"] * 1e6 or shows == "scores"
+    limits, maps = content["limits"], [number for row in content["rows"] for number in row["maps"].values()]
+    if shows == "pictures":
+        assert (limits["points"], limits["leftOut"]) == (20_000, "")
+        assert 0 < limits["thumbnails"] < limits["of"] == 200
+    elif shows == "points":
+        assert LEAST <= limits["points"] < 3000
+        assert (limits["thumbnails"], limits["leftOut"]) == (0, "")
+        assert LEFT_OUT not in maps
+    else:
+        assert limits["leftOut"] == "maps"
+        assert set(maps) == {LEFT_OUT}
+        assert content["rows"][0]["cells"]["all"] == whole["rows"][0]["cells"]["all"]
+
+
+def test_maps_are_left_out_from_the_least_looked_at(tmp_path):
+    columns = ["dataset", "prompt", "cluster", "cv", "images"]
+    keys = itertools.product(["d"], ["where", "city"], ["all", "0", "1"], ["blocked", "random"])
+    wanted = pd.DataFrame([(*key, 5000) for key in keys], columns=columns)
+    shown, options = {"prompts": ["where", "city"], "cv": "blocked"}, {"points": 5000}
+    first = wanted["cv"] == "blocked"
+    asked = first & (wanted["prompt"] == "where")
+    scopes = {
+        "": wanted["cv"] != "",
+        "maps under": first,
+        "and of other": asked,
+        "single": asked & (wanted["cluster"] == "all"),
+    }
+    assert needed_bytes(wanted, 5000, options, {"d": 9}) > 12 * 5000 * 8
+    for words, expected in scopes.items():
+        left = needed_bytes(wanted[expected], LEAST, options, {"d": 9}) / 0.97
+        kept, points, said = plan_maps(wanted, shown, options, left, {"d": 9})
+        assert words in said
+        assert kept.tolist() == expected.tolist()
+        assert LEAST <= points < 1.2 * LEAST
+    assert plan_maps(wanted, shown, options, 1e9, {"d": 9})[1:] == (5000, "")
 
 
 def test_private_photos_leave_no_picture_and_no_name(tmp_path):

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from geoprobe.clusters.options import embedding_of, way_of
 from geoprobe.config import check_config
-from geoprobe.methods import as_html, as_latex, as_markdown, paragraphs
+from geoprobe.methods.page import as_html, as_latex, as_markdown, paragraphs
 from geoprobe.models.registry import COLUMNS
 from geoprobe.probes.options import probe_options, shown_options
 from geoprobe.software import git_commit
@@ -37,13 +37,20 @@ OTHERS = {
     "folds": {"blocks": "h3"},
     "features": {"layers": 6},
     "analysis": {"choice": "inner"},
+    "interventions": {
+        "directions": {"models": ["clip-l14"]},
+        "steering": {"models": ["llava-1-5-7b"]},
+        "finetuning": {"models": ["vit-l16"]},
+    },
 }
 # A value of each word that allows only some.
 INSTEAD = {
     "dtype": "float64", "penalty": "leave-one-out", "cv": "grouped", "choice": "maximum", "target": "sphere",
     "blocks": "geocell", "by": "number", "ranking": "raw", "loader": "timm", "weights": "random", "geolocation": "yes",
+    "part": "tune", "pooling": "maxmin", "photos": "all", "train": "head", "where": "every_step", "device": "cuda",
     "poolings": "maxmin", "targets": "sphere", "controls": "permuted_cells",
-    "protocol": "paper", "embedding": {"model": "clip-l14"},
+    "protocol": "paper", "clusters": "each",
+    "embedding": {"model": "clip-l14", "tower": "vision", "pooling": "mean", "layer": "last"},
 }  # fmt: skip
 # what changes no word: what other keys have decided (`analysis.choice` by `shown`), what only another choice uses, and
 # where files lie
@@ -52,6 +59,9 @@ FILES = ("commons_api", "images_base", "keep_tars", "metadata_base", "shards", "
 LOCAL = [
     f"{name}-seed1" for name in ("random", "masked", "contrastive", "text-places", "text-scenery", "text-shuffled")
 ]
+# no model of the default writes text
+STEERING = ("dataset", "prompt", "probed.dataset", "probed.prompt", "probed.probe", "block", "shares")
+STEERING += ("rankings", "random_seeds", "where", "max_new_tokens", "pairs", "photos", "seed")
 SILENT = {
     "default": SHOWN_BY
     | {
@@ -62,7 +72,7 @@ SILENT = {
         "folds.h3_resolution",
     }
     | {f"models.{name}.{key}" for name in LOCAL for key in ("model", "id", "revision")}
-    | {f"models.{name}.family" for name in ("random-seed1", "text-scenery-seed1", "text-shuffled-seed1")}
+    | {f"interventions.steering.{key}" for key in STEERING}
     | {f"models.colour-histogram.{key}" for key in ("model", "dtype", "family", "id", "revision")},
     "public": {*SHOWN_BY, "shown.depth", "analysis.pairs", "folds.block_degrees"}
     | {"clusters.by.landmarks", "clusters.by.yfcc100m", "clusters.names.set", "clusters.names.words"}
@@ -94,7 +104,8 @@ def options_of(change):
     }
     run, clusters = config["run"], config["clusters"]
     trained = list(config["encoders"]["objectives"]) if "masked" in run["models"] else []
-    kept = {"protocol", "folds", "analysis"}
+    kept = {"protocol", "device", "localizability", "folds", "analysis"}
+    families = {row["family"] for row in models.values()}
     unread = ("batch_size", "chunk", "shards", "threads")
     return {
         "datasets": {name: config["datasets"][name] for name in run["datasets"]},
@@ -108,6 +119,11 @@ def options_of(change):
         "probes": {name: without(probe_options(config, name), "device", "threads") for name in run["probes"]},
         "features": without(config["features"], *unread),
         "shown": shown_options(config) | {"ranking": "standardised"},
+        "interventions": {
+            name: without(part, "batch_size", "landmarks")
+            | {"models": [model for model in part["models"] if model in families]}
+            for name, part in config["interventions"].items()
+        },
         **{name: config[name] for name in kept},
     }
 
@@ -141,6 +157,8 @@ def changed(value, key):
         return value + 1 if value >= 1 else value / 2 + 0.01
     if isinstance(value, list):
         return [INSTEAD[key]] if key in INSTEAD else value[1:] or [9]
+    if key == "layers":
+        return "all" if value == "last" else "last"
     if key == "objective":
         return "masked" if value == "random" else "random"
     return INSTEAD.get(key, f"{value}x")
@@ -165,6 +183,21 @@ def silent_paths(options):
 def test_a_changed_value_changes_the_text(name):
     silent = silent_paths(options_of({} if name == "default" else OTHERS))
     assert silent == SILENT[name]
+
+
+def test_what_a_run_does_not_have_is_not_told():
+    text = text_of(options_of({}))
+    assert not {"Prompts"} & {*text}
+    assert "training seeds" not in text["Scores"]
+    assert "countries" not in text["Scores"]
+    alone = text_of(options_of({"run": {"models": ["colour-histogram"], "probes": ["mlp"]}}))
+    assert "Interventions" not in alone
+    assert "effect of text" not in alone["Scores"]
+    assert "P values" not in alone["Scores"]
+    assert "coefficients" not in alone["Closer analyses"]
+    seeds = text_of(options_of({"encoders": {"seeds": [1, 2]}, "probes": {"ridge": {"cv": ["blocked", "countries"]}}}))
+    assert "of countries where those are held out, and of the training seeds of a model" in seeds["Scores"]
+    assert "with seeds 1 and 2" in seeds["Models"]
 
 
 def test_what_was_made_is_in_the_text():
@@ -205,8 +238,9 @@ def test_markup_in_names_stays_text(form):
 
 
 def test_every_special_letter_of_latex_is_escaped():
-    text = as_latex({"Images": MARKUP}).removeprefix(r"\paragraph{Images.} ")
-    bare = re.sub(r"\\text[a-z]+\{\}|\\[_%&#${}]|\$[<>]\$", "", text)
+    start, end = "\\begin{sloppypar}\n\\paragraph{Images.} ", "\\end{sloppypar}\n"
+    text = as_latex({"Images": MARKUP}).removeprefix(start).removesuffix(end)
+    bare = re.sub(r"\\(?:text[a-z]+|allowbreak)\{\}|\\[_%&#${}]|\$[<>]\$", "", text)
     assert not re.search(r"[\\_%&#${}~^<>]", bare)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from geopy.distance import great_circle
+from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
 from geoprobe.analysis.bootstrap import draw_weights
@@ -113,6 +114,25 @@ def test_r2_is_that_of_all_held_out_predictions_together(run):
     assert (row["r2_folds"], row["r2_inner"], row["alpha_at_border"]) == pytest.approx((0.3, 0.4, 1.0))
     assert (row["images"], row["blocks"], row["model"], row["reason"]) == (N, BLOCKS, "vit", "")
     assert {name: row[name] for name in BASE} == BASE
+
+
+def test_chosen_layers_have_the_other_metrics_of_all_held_out_predictions_on_true_labels(run):
+    run.labels["permuted"] = POSITIONS[::-1]
+    predicted = predict(POSITIONS, [6.0, 20.0])
+    for control in ("none", "permuted"):
+        run.add(predicted, control=control)
+    choices = run.summarise()[1]
+    row = choice_of(choices, "depth", control="none")
+    at = np.column_stack([np.clip(predicted[:, 0], -90, 90), (predicted[:, 1] + 180) % 360 - 180])
+    km = np.array(kilometres(POSITIONS, at))
+    for limit in (1, 25, 200, 750, 2500):
+        assert row[f"within_{limit}km"] == (km <= limit).mean()
+    assert 0 < row["within_750km"] < row["within_2500km"] < 1
+    assert row["geoscore"] == pytest.approx((5000 * np.exp(-km / 1492.7)).mean(), rel=1e-5)
+    assert row["mae_degrees"] == pytest.approx(np.abs(POSITIONS - predicted).mean(), rel=1e-5)
+    assert row["spearman_longitude"] == pytest.approx(spearmanr(POSITIONS[:, 1], predicted[:, 1])[0], rel=1e-5)
+    assert choice_of(choices, "inner", control="none")["geoscore"] == row["geoscore"]
+    assert np.isnan(choice_of(choices, "depth", control="permuted")["geoscore"])
 
 
 def test_distances_are_geopys_after_clipping_and_wrapping(run):

@@ -77,7 +77,7 @@ def test_latex_is_one_balanced_table_with_as_many_cells_as_columns(frame, write)
 
 
 def test_latex_aligns_numbers_right_and_words_left(frame, write):
-    assert r"\begin{tabular}{lrrrl}" in write(frame)[1].read_text()
+    assert r"\begin{tabular}{@{}lrrrl@{}}" in write(frame)[1].read_text()
 
 
 @pytest.mark.parametrize("letter", list(r"_%&#$") + list("{}~^\\"))

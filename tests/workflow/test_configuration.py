@@ -53,6 +53,25 @@ def test_a_working_configuration_plans_its_jobs(tmp_path, delta, jobs):
     assert counts(output).items() >= jobs.items(), output
 
 
+@pytest.mark.parametrize(
+    ("delta", "planned"),
+    [
+        ({}, {"plot_cross_validations", "plot_scale"}),
+        ({"probes": {"ridge": {"poolings": "all"}}}, {"plot_cross_validations", "plot_scale", "plot_poolings"}),
+        ({"probes": {"ridge": {"cv": ["blocked"]}}, "run": {"models": ["colour-histogram"]}}, set()),
+        (
+            {"run": {"models": ["clip-l14"], "datasets": ["landmarks"]}, "clusters": {"by": "source"}},
+            {"plot_cross_validations", "plot_scale", "plot_published"},
+        ),
+    ],
+    ids=["default", "all poolings", "one of each", "the paper's"],
+)
+def test_figures_that_could_only_say_that_they_are_empty_are_not_planned(tmp_path, delta, planned):
+    jobs = counts(plan(tmp_path, delta, "paper").stdout)
+    assert "plot_objectives" in jobs
+    assert {f"plot_{name}" for name in ("poolings", "cross_validations", "scale", "published")} & {*jobs} == planned
+
+
 def test_networks_have_no_coefficients_to_look_into(tmp_path):
     delta = {"run": {"probes": ["ridge", "mlp"]}}
     jobs = counts(plan(tmp_path, delta, "analyses").stdout)

@@ -39,7 +39,7 @@ FOLLOWS = {
     "score_baselines": {"compare_models"},
     "score_probe": {"compare_models", "join_analyses", "write_explorer"},
     "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"}
-    | {"plot_poolings", "plot_cross_validations", "plot_scale", "write_methods", "write_explorer"},
+    | {"plot_cross_validations", "plot_scale", "write_methods", "write_explorer"},
     "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_correlation"} | TRANSFERS,
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
@@ -49,7 +49,7 @@ FOLLOWS = {
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "contact_sheet", "balance", "elbow")
 CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
 CLOSER_PLOTS = {"plot_dimensions", "plot_fairness"} | TRANSFERS | CORRELATIONS
-COMPARISONS = {"plot_poolings", "plot_cross_validations", "plot_scale"}
+COMPARISONS = {"plot_cross_validations", "plot_scale"}
 PLOTS = {f"plot_{name}" for name in FIGURES} | MAPS | CLOSER_PLOTS | COMPARISONS
 RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_analysis_tables", "write_methods", "write_explorer"}
 EXPLORER = {"write_explorer"}
@@ -60,7 +60,7 @@ MODEL_USERS = {"push_positions", "steer_model", "finetune_model"}
 BY_NAME = MODEL_USERS | {"score_steering", "split_countries", "compare_finetuning", "compare_prompts"}
 BY_NAME |= {"plot_prompts", "plot_push", "plot_steering", "plot_finetuning"}
 PRINT_BY_NAME = {"write_intervention_tables", "compare_published"}
-BY_NAME |= PRINT_BY_NAME | {"plot_published"}
+BY_NAME |= PRINT_BY_NAME | {"plot_published", "plot_poolings"}
 IMAGES = {"plan_images", "build_images"}
 TRAIN = {"train_encoder"}
 EXTRACT = {"extract_features"}
@@ -186,8 +186,8 @@ USERS = {
     "geoprobe.features.joining": {"join_features"},
     "geoprobe.features.reading": {"fit_probes"},
     **{f"geoprobe.features.{name}": EXTRACT for name in ENGINE},
-    "geoprobe.probes": LABELS | {"compare_models"},
-    "geoprobe.probes.options": set(),
+    "geoprobe.probes": LABELS | {"compare_models", "write_methods"},
+    "geoprobe.probes.options": {"write_methods"},
     "geoprobe.probes.folds": FOLD_READERS,
     "geoprobe.probes.labels": LABELS - {"assign_folds"} | {"compare_models"},
     "geoprobe.probes.metrics": LABELS - {"assign_folds"} | {"compare_models"},
@@ -216,7 +216,7 @@ USERS = {
     "geoprobe.figures.counts": PLOTS - MAPS - {"plot_balance", "plot_contact_sheet", "plot_elbow"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
     | {"plot_cross_validations", "plot_scale"},
-    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers", "plot_poolings"} | CORRELATIONS,
+    "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers"} | CORRELATIONS,
     "geoprobe.figures.rows": {"plot_fairness"} | CORRELATIONS,
     "geoprobe.figures.matrix": TRANSFERS | CORRELATIONS,
     "geoprobe.figures.transfer": TRANSFERS,
@@ -225,7 +225,6 @@ USERS = {
     "geoprobe.figures.fairness": {"plot_fairness"},
     "geoprobe.figures.layers": {"plot_layers"},
     "geoprobe.figures.labels": {"plot_scale"},
-    "geoprobe.figures.poolings": {"plot_poolings"},
     "geoprobe.figures.cross_validations": {"plot_cross_validations"},
     "geoprobe.figures.scale": {"plot_scale"},
     "geoprobe.figures.captions": {"plot_captions"},
@@ -234,8 +233,11 @@ USERS = {
     "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
-    "geoprobe.tables": {"write_tables", "write_analysis_tables", "write_methods"},
-    **{f"geoprobe.{name}": {"write_methods"} for name in ("methods", "software")},
+    "geoprobe.tables": {"write_tables", "write_analysis_tables"},
+    "geoprobe.latex": {"write_tables", "write_analysis_tables", "write_methods"},
+    "geoprobe.software": {"write_methods"},
+    "geoprobe.methods": {"write_methods"},
+    **{f"geoprobe.methods.{name}": {"write_methods"} for name in ("page", "words", "materials", "scoring")},
     "geoprobe.analysis.views": {"write_tables", "write_analysis_tables"},
     "geoprobe.analysis.printed": {"write_tables", "write_analysis_tables"},
 }
@@ -254,7 +256,7 @@ for name in (
     "analysis.published",
 ):
     USERS[f"geoprobe.{name}"] = set()
-for name in ("finetuning", "prompts", "published", "push", "steering"):
+for name in ("finetuning", "poolings", "prompts", "published", "push", "steering"):
     USERS[f"geoprobe.figures.{name}"] = set()
 
 # The same of the rules that are asked for by name, for what is theirs and some that they share.
@@ -278,9 +280,9 @@ USERS_BY_NAME = {
     "geoprobe.figures.counts": {"plot_finetuning", "plot_prompts", "plot_push"},
     **{
         f"geoprobe.figures.{name}": {f"plot_{name}"}
-        for name in ("finetuning", "prompts", "published", "push", "steering")
+        for name in ("finetuning", "poolings", "prompts", "published", "push", "steering")
     },
-    **{f"geoprobe.{name}": PRINT_BY_NAME for name in ("tables", "analysis.views", "analysis.printed")},
+    **{f"geoprobe.{name}": PRINT_BY_NAME for name in ("tables", "latex", "analysis.views", "analysis.printed")},
     "geoprobe.analysis.published": {"compare_published"},
 }
 
@@ -452,7 +454,8 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
         ("encoders: {training: {learning_rate: 0.002}}", {"train_encoder"}),
         ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
         ("analysis: {bootstrap: 60}", {"score_probe", *CLOSER}),
-        ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters"}),
+        ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters", "write_methods"}),
+        ("interventions: {directions: {km: [100]}}", {"write_methods"}),
         ("figures: {dpi: 50}", PLOTS),
         ("explorer: {edge: 32}", EXPLORER),
     ],

@@ -63,6 +63,20 @@ def test_every_category_shows_its_figures_and_captions(page, report, tmp_path, s
     assert page.requests == []
 
 
+def test_the_start_page_has_its_text_above_its_graph_on_a_phone(page, report):
+    page.open(report, PHONE, phone=True)
+    page.wait_for(LOADED)
+    text, graph = (
+        page.evaluate(
+            f"(b => [b.left, b.right, b.top, b.bottom])(document.querySelector('{where}').getBoundingClientRect())"
+        )
+        for where in ("#app .prose", "#rulegraph")
+    )
+    assert text[1] - text[0] > 0.85 * PHONE[0]
+    assert text[3] <= graph[2]
+    assert max(text[1], graph[1]) <= PHONE[0]
+
+
 def test_every_figure_has_a_caption_and_labels(page, report):
     page.open(report)
     page.wait_for(LOADED)

@@ -20,7 +20,7 @@ from geoprobe.analysis.families import read_summary
 pytestmark = pytest.mark.workflow
 
 MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
-FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "poolings", "cross_validations", "scale")
+FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "cross_validations", "scale")
 FIGURES += ("map", "transfer", "correlation", "dimensions", "fairness")
 OF_IMAGES = ("balance", "contact_sheet", "elbow")
 # no job where images and models are made on this machine and no file is exported
@@ -29,6 +29,8 @@ UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_image
 UNUSED |= {"push_positions", "steer_model", "score_steering", "split_countries", "finetune_model"}
 UNUSED |= {"compare_finetuning", "compare_prompts", "plot_prompts", "plot_push", "plot_steering", "plot_finetuning"}
 UNUSED |= {"write_intervention_tables", "compare_published", "plot_published"}
+# where a probe is fitted on one pooling of each tower
+UNUSED |= {"plot_poolings"}
 
 
 def test_every_stage_leaves_its_files(tiny_run):
@@ -145,6 +147,15 @@ def test_a_deleted_figure_is_redrawn_alone(tiny_run):
     tiny_run.snakemake()
     assert figure.is_file()
     assert tiny_run.planned() == set()
+
+
+def test_a_figure_that_is_asked_for_by_name_says_why_it_is_empty(tiny_run):
+    figure = tiny_run.folder / "results/figures/bluemarble/ridge/poolings.png"
+    assert not figure.exists()
+    tiny_run.snakemake(figure.relative_to(tiny_run.folder))
+    with Image.open(figure) as picture:
+        assert np.asarray(picture.convert("L")).std() > 5
+    figure.unlink()
 
 
 def test_the_report_is_one_file_with_every_figure(tiny_run):

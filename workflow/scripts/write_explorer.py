@@ -1,16 +1,17 @@
 """Write the explorer: scores, layer curves and predictions in one HTML file."""
 
 from geoprobe.explorer.data import prepare
-from geoprobe.explorer.page import assemble
+from geoprobe.explorer.page import assemble, assets_size
 from geoprobe.runtime import replacing, rule_log
 
 
 def write(paths, stores, jobs, models, shown, options, page):
     """Prepare the data, embed them, write the page in one step."""
-    text = assemble(prepare(paths, stores, jobs, models, shown, options))
+    content = prepare(paths, stores, jobs, models, shown, options, assets_size())
+    text = assemble(content)
     with replacing(page) as path:
         path.write_text(text, encoding="utf-8")
-    print(f"{page}: {len(text.encode()) / 1e6:.1f} MB")
+    print(f"{page}: {len(text.encode()) / 1e6:.1f} MB, {content['limits']}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the methods paragraph of the run: Markdown, LaTeX and a page for the report."""
 
 from geoprobe.analysis.families import read_summary
-from geoprobe.methods import paragraphs, read_commits, read_store, write_methods
+from geoprobe.methods.page import paragraphs, read_commits, read_store, write_methods
 from geoprobe.runtime import rule_log
 from geoprobe.software import ROOT, git_commit, software_sentence
 
@@ -10,7 +10,7 @@ def write(options, stores, manifests, choices, paths):
     """Read what the run has made, put it into sentences with the options, write them three times.
 
     Args:
-        options: see :func:`geoprobe.methods.paragraphs`.
+        options: see :func:`geoprobe.methods.page.paragraphs`.
         stores: data set to its image store.
         manifests: model to the manifest of its fetched weights, where it has any.
         choices: scores by chosen layer, which know how many blocks were resampled.
