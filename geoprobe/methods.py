@@ -234,11 +234,9 @@ def cluster_sentences(clusters, ways):
 
 
 def _blocks(folds):
-    return {
-        "degrees": f"blocks of {folds['block_degrees']:g} degrees",
-        "geocell": "geocells",
-        "h3": f"H3 cells of resolution {folds['h3_resolution']}",
-    }[folds["blocks"]]
+    if folds["blocks"] == "degrees":
+        return f"blocks of {folds['block_degrees']:g} degrees"
+    return "geocells" if folds["blocks"] == "geocell" else f"H3 cells of resolution {folds['h3_resolution']}"
 
 
 def probe_sentences(probes, folds):

@@ -60,19 +60,28 @@ rule write_methods:
             "others": {
                 name: told_of(name) for name in TOLD if name not in RUN["datasets"]
             },
-            "encoders": config["encoders"] if TRAINED else {},
+            "encoders": (
+                config["encoders"]
+                | {
+                    "objectives": {
+                        name: config["encoders"]["objectives"][name]
+                        for name in TRAINED
+                    }
+                }
+                if TRAINED
+                else {}
+            ),
             "families": TRAINED,
             "models": {
                 name: without(row, "memory_gb", "seed") for name, row in MODELS.items()
             },
             "prompts": {name: config["prompts"].get(name) for name in RUN["prompts"]},
             "protocol": config["protocol"],
-            "clusters": config["clusters"]
-            | {"embedding": embedding_of(config["clusters"])},
+            "clusters": told_clusters(config["clusters"]),
             "ways": {
                 name: way_of(config["clusters"], name) for name in RUN["datasets"]
             },
-            "folds": config["folds"],
+            "folds": fold_options(config),
             "features": without(
                 config["features"], "batch_size", "chunk", "shards", "threads"
             ),
@@ -81,7 +90,7 @@ rule write_methods:
                 for name, options in PROBES.items()
             },
             "shown": SHOWN | {"ranking": ranking_of(config)},
-            "analysis": config["analysis"],
+            "analysis": config["analysis"] | {"pairs": PAIRS},
         },
         code=source_digest("write_methods"),
     script:
