@@ -86,10 +86,10 @@ rule compare_models:
         runtime=minutes(120),
     params:
         datasets=RUN["datasets"],
-        models=MODELS,
+        models=model_rows(MODELS, "family", "label", "supervision", "geolocation"),
         shown={"prompts": PROMPTS},
         choice=SHOWN["choice"],
-        pairs=lookup(within=config, dpath="analysis/pairs"),
+        pairs=PAIRS,
         seed=lookup(within=config, dpath="analysis/seed"),
         code=source_digest("compare_models"),
     script:
@@ -137,8 +137,12 @@ rule compare_prompts:
         mem_mb=megabytes(4000),
         runtime=minutes(60),
     params:
-        models=MODELS,
-        prompts=lookup(within=config, dpath="prompts"),
+        models=model_rows(MULTIMODAL, "family", "label", "supervision"),
+        prompts={
+            name: options
+            for name, options in config["prompts"].items()
+            if name in RUN["prompts"]
+        },
         poolings=config["analysis"]["poolings"],
         target=SHOWN["target"],
         each_cluster=False,

@@ -4,6 +4,7 @@ Layer k is the residual stream after block k, counted from 0, without the final 
 store's; a reader joins on them. A store that was made in shards links to their files; it is read like any other.
 """
 
+import resource
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 DONE = "chunks_done"
+SPARE = 256  # files that a process has open beside the shards of a store
 STORED = {"float32": h5py.h5t.IEEE_F32LE, "float16": h5py.h5t.IEEE_F16LE}
 
 
@@ -96,9 +98,23 @@ def read_parameters(path):
         return int(file.attrs["parameters"])
 
 
+def _allow_open_files(path, shards):
+    """Let this process open as many files as a virtual dataset has shards: it opens all of them, and closes none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < shards + SPARE:
+        if resource.RLIM_INFINITY != hard < shards + SPARE:
+            raise OSError(
+                f"{path}: it has {shards} shards, and this process may have {hard} files open, {SPARE} of them others; "
+                "raise that limit (ulimit -n), or choose fewer features.shards."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (shards + SPARE, hard))
+
+
 def _check_sources(path, data):
-    """HDF5 reads zeros from a file that is not there."""
-    for source in data.virtual_sources() if data.is_virtual else ():
+    """HDF5 reads a fill value from a file that is not there, or that it cannot open."""
+    sources = data.virtual_sources() if data.is_virtual else []
+    _allow_open_files(path, len(sources))
+    for source in sources:
         shard = Path(path).parent / source.file_name.replace("%%", "%")
         if not shard.is_file():
             raise FileNotFoundError(
@@ -140,6 +156,7 @@ def open_layer(file, path, tower, pooling, layer):
 
     Raises:
         FileNotFoundError: the store was joined of shards, and one of them is not there; names it.
+        OSError: it was joined of more shards than this process may open files.
     """
     data = file[f"{tower}/{pooling}/{layer}"]
     _check_sources(path, data)

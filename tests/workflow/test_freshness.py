@@ -149,6 +149,8 @@ USERS = {
     "geoprobe.images.sources": IMAGES,
     "geoprobe.images.units": IMAGES,
     "geoprobe.images.bluemarble": IMAGES,
+    # asked by the rules themselves
+    "geoprobe.images.reads": set(),
     **{f"geoprobe.images.{name}": set() for name in ELSEWHERE},
     "geoprobe.encoders": TRAIN | EXTRACT,
     "geoprobe.encoders.architecture": TRAIN | EXTRACT,
