@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +20,9 @@ OWN_HUB = (
     "A token is sent to the public hub alone, or to the one that HF_ENDPOINT names: if you trust this hub with yours, "
     "set HF_ENDPOINT to its address."
 )
+NO_HUB = "See whether endpoint or HF_ENDPOINT is the address of a hub."
+# a name that a hub gives to a commit or a file's content, and that becomes a part of addresses and paths
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 OFFLINE = {
     "dataset": "Unset it to fetch.",
     "model": "Unset it to fetch, or give the folder of files that you have as the id of a row with the loader local.",
@@ -42,6 +46,26 @@ def endpoint_of(options):
 def _trusted():
     """Addresses of the hubs that a user's token is sent to."""
     return HUB, (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def _named(text):
+    """A name that the hub gave, if it can be a part of a path.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(text, str) or not NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of a commit or a file's content")
+    return text
+
+
+def _inside(path):
+    """The path of a file in the repository, if it leads nowhere else and can be written."""
+    from geoprobe.images.archives import is_unsafe
+
+    if is_unsafe(path) or path != path.encode("utf-8", "replace").decode():
+        raise ValueError(f"{path!r} is no path in a repository")
+    return path
 
 
 def file_url(endpoint, repo, commit, path, kind="dataset"):
@@ -96,11 +120,35 @@ class Repository:
         self.token = None if self.endpoint in _trusted() else False
         self.api = HfApi(endpoint=self.endpoint, token=self.token)
         given = {"repo_type": kind, "revision": self.revision, "timeout": self.timeout_s}
-        info = self._ask(lambda: self.api.repo_info(self.name, **given))
-        self.commit = info.sha
-        licence = (info.card_data or {}).get("license") or ""
-        self.licence = licence if isinstance(licence, str) else ", ".join(licence)
-        self.restricted = bool(info.gated or info.private)
+        self.commit, self.licence, self.restricted = self._ask(lambda: self._info(given))
+
+    @contextlib.contextmanager
+    def _understood(self):
+        """An answer that is not laid out as a hub's is a FetchError."""
+        from huggingface_hub import errors
+
+        from geoprobe.images.fetch import FetchError
+
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            if isinstance(error, errors.HFValidationError | errors.HTTPError):
+                raise
+            detail = f"{type(error).__name__}: {error}"
+            raise FetchError(self._page(), "not understood", detail, advice=NO_HUB) from error
+
+    def _info(self, given):
+        """Commit, licence, and whether files are given to accounts only."""
+        from geoprobe.images.http import as_text
+
+        with self._understood():
+            info = self.api.repo_info(self.name, **given)
+            licence = (info.card_data or {}).get("license") or ""
+            licence = licence if isinstance(licence, str) else ", ".join(licence)
+            return _named(info.sha), as_text(licence), bool(info.gated or info.private)
+
+    def _page(self):
+        return f"{self.endpoint}/{PREFIXES[self.kind]}{self.name}"
 
     def _ask(self, work):
         """Call `work` until it succeeds, fails for good, or has failed as often as is allowed."""
@@ -126,7 +174,7 @@ class Repository:
 
         from geoprobe.images.fetch import FetchError
 
-        page = f"{self.endpoint}/{PREFIXES[self.kind]}{self.name}"
+        page = self._page()
         cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
         code = getattr(getattr(cause, "response", None), "status_code", None)
         if isinstance(cause, errors.RevisionNotFoundError):
@@ -146,7 +194,7 @@ class Repository:
         if code is not None:
             return FetchError(page, f"http {code}", retryable=code in AGAIN)
         if isinstance(cause, errors.FileMetadataError):
-            return FetchError(page, "not a hub", advice="See whether endpoint or HF_ENDPOINT is the address of a hub.")
+            return FetchError(page, "not a hub", advice=NO_HUB)
         if _is_transient(error):
             return FetchError(page, "connection failed", type(cause).__name__, retryable=True)
         return None
@@ -155,12 +203,13 @@ class Repository:
         """All files, by path."""
 
         def ask():
-            tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type=self.kind)
             found = {}
-            for entry in tree:
-                if hasattr(entry, "blob_id"):  # a folder has none
-                    sha256 = entry.lfs.sha256 if entry.lfs else ""
-                    found[entry.path] = HubFile(entry.path, entry.size, entry.blob_id, sha256)
+            with self._understood():
+                tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type=self.kind)
+                for entry in tree:
+                    if hasattr(entry, "blob_id"):  # a folder has none
+                        sha256 = _named(entry.lfs.sha256) if entry.lfs else ""
+                        found[_inside(entry.path)] = HubFile(entry.path, int(entry.size), _named(entry.blob_id), sha256)
             return found
 
         return self._ask(ask)

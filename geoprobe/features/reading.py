@@ -2,9 +2,9 @@
 
 import contextlib
 
-import h5py
 import numpy as np
 
+from geoprobe import hdf5_files
 from geoprobe.features.store import match_rows, open_layer
 
 CHUNK = 4096  # images read or converted at a time
@@ -85,9 +85,9 @@ def open_layers(path, ids, budget):
 
     Raises:
         FileNotFoundError: a shard of the store is not there; names it.
-        ValueError: the store's ids are not the given ones.
+        ValueError: the store's ids are not the given ones, or it is damaged.
     """
-    with h5py.File(path, "r") as file:
+    with hdf5_files.reading(path) as file:
         order = match_rows(path, file["ids"].asstr()[:], ids)
 
         def layer_rows(tower, pooling, layer):

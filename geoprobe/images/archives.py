@@ -2,28 +2,20 @@
 
 import contextlib
 import hashlib
-import lzma
 import os
 import re
 import stat
-import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from geoprobe.images.embedded import MAGIC, read_embedded
 from geoprobe.images.fetch import FetchError, fetch_file, file_digests, wrong_checksum
-from geoprobe.images.files import Member, folder_members
+from geoprobe.images.files import BROKEN, folder_members, tar_members
 
 HUB = re.compile(r"hub://datasets/(?P<repo>[^@]+)@(?P<revision>[^/]+)/(?P<file>.+)")
 # of the others a few kilobytes may unpack to gigabytes at once, whatever is asked for
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# what the standard library raises on damaged, cut or exotic archives
-BROKEN = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
-    NotImplementedError,
-)  # fmt: skip
 
 
 class AccessError(FetchError):
@@ -161,8 +153,8 @@ def read_members(path, wanted, max_bytes):
 
 
 def _tar_members(path, left, max_bytes):
-    with tarfile.open(path, "r|*", tarinfo=Member) as archive:
-        for member in archive:
+    with open(path, "rb") as file:
+        for archive, member in tar_members(file):
             name = _plain(member.name)
             if name not in left:
                 continue

@@ -7,15 +7,17 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import duckdb
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from image_server import ImageServer
+from image_server import ImageServer, watched_connections
 
-from geoprobe.images import hdf5
+from geoprobe.images import files, hdf5
 from geoprobe.images.archives import read_members
 from geoprobe.images.boundaries import fetch_boundaries
+from geoprobe.images.database import open_database
 from geoprobe.images.download import download_shard
 from geoprobe.images.fetch import FetchError, fetch_file
 from geoprobe.images.files import LONGEST, archive_members
@@ -92,6 +94,54 @@ def test_members_that_may_unpack_at_once_to_any_size_are_refused(tmp_path, way):
     members = read_members(tmp_path / "images.zip", ["bomb.jpg", "good.jpg"], 100)
     found = {name: (data, status) for name, data, status, _ in members}
     assert found == {"bomb.jpg": (None, "unsafe member"), "good.jpg": (b"abc", "")}
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_tar_that_unpacks_to_far_more_than_photographs_do_is_broken(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(files, "UNPACKED", 1 << 20)
+    path = tmp_path / "images.tar.xz"
+    with tarfile.open(path, mode) as archive:
+        for name, size in (("first.jpg", 3), ("not wanted", 40 << 20), ("last.jpg", 3)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(bytes(size)))
+    found = {
+        name: (data, status, detail) for name, data, status, detail in read_members(path, ["first.jpg", "last.jpg"], 9)
+    }
+    # bzip2 unpacks a block of 900,000 bytes at once
+    assert found["first.jpg"] == (bytes(3), "", "")
+    assert found["last.jpg"][:2] == (None, "archive broken")
+    assert "bytes unpack to more than" in found["last.jpg"][2]
+    with open(path, "rb") as file, pytest.raises(ValueError, match="bytes unpack to more than"):
+        archive_members(file, path)
+
+
+def test_a_large_tar_of_what_does_not_shrink_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "UNPACKED", 1 << 20)
+    photos = {f"{number}.jpg": np.random.default_rng(number).bytes(1 << 20) for number in range(4)}
+    for mode in ("w", "w:gz"):
+        with tarfile.open(tmp_path / "images.tar", mode) as archive:
+            for name, data in photos.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        found = {name: data for name, data, *_ in read_members(tmp_path / "images.tar", list(photos), 2 << 20)}
+        assert found == photos
+
+
+# databases
+
+
+def test_a_database_fetches_and_runs_no_code(tmp_path):
+    with open_database(tmp_path) as base:
+        settings = "SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%_known_extensions'"
+        assert set(base.execute(settings).fetchall()) == {
+            ("autoinstall_known_extensions", "false"),
+            ("autoload_known_extensions", "false"),
+        }
+        with watched_connections() as seen, pytest.raises(duckdb.Error, match="httpfs"):
+            base.execute("SELECT * FROM read_csv('https://127.0.0.1:9/x.csv')")
+    assert seen == []
 
 
 # HDF5 and polygons that lead elsewhere

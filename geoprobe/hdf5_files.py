@@ -1,0 +1,23 @@
+"""HDF5 files that may be damaged, or laid out as nobody expects: what is wrong with them is said in one sentence."""
+
+import contextlib
+
+import h5py
+
+
+@contextlib.contextmanager
+def reading(path):
+    """An open HDF5 file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: what is asked of it inside is not there, or cannot be read; names the file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    # what h5py raises for a damaged or missing part depends on which part it is
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: damaged, or not laid out as is needed ({error}); get or make it anew.") from error
