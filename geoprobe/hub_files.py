@@ -3,11 +3,12 @@
 import contextlib
 import os
 import re
+import socket
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 HUB = "https://huggingface.co"
 AGAIN = (408, 429, 500, 502, 503, 504)
@@ -73,6 +74,58 @@ def file_url(endpoint, repo, commit, path, kind="dataset"):
     return f"{endpoint}/{PREFIXES[kind]}{repo}/resolve/{commit}/{quote(path)}"
 
 
+def check_addresses(endpoint, network):
+    """Let the hub's library ask the hub and public addresses alone, wherever it is led.
+
+    Args:
+        endpoint: address of the hub, whose own host may be private.
+        network: options of the network; `allow_private` is used.
+
+    A name that leads elsewhere between this check and the connection is not found out. What the library's own
+    downloader of large files (hf_xet) asks is not seen here.
+    """
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    from geoprobe.images.http import AddressRules, network_options
+
+    allowed = network_options(network)["allow_private"]
+    hub = urlsplit(endpoint).hostname
+    rules = AddressRules(allowed if isinstance(allowed, bool) and allowed else [hub, *(allowed or [])])
+
+    def checked_client():
+        client = default_client_factory()
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "request": [*hooks["request"], lambda request: _check(str(request.url), rules)]}
+        return client
+
+    set_client_factory(checked_client)
+
+
+def _check(address, rules):
+    """Raise FetchError for an address that is no public one and not allowed either."""
+    from yarl import URL
+
+    from geoprobe.images.fetch import FetchError
+    from geoprobe.images.http import RequestFailed, is_public
+
+    url = URL(address)
+    try:
+        rules.check(url, 1)
+    except RequestFailed as failure:
+        raise FetchError(address, failure.status, failure.detail) from failure
+    if rules.allows(url.raw_host) or rules.proxy_of(url):
+        return
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)}
+    except OSError:  # the request will fail for the same reason, and say so
+        return
+    if not all(map(is_public, found)):
+        raise FetchError(
+            address, "redirect to a private address", f"{url.raw_host} leads to {', '.join(sorted(found))}"
+        )
+
+
 def _is_transient(error):
     """Whether the same may work later."""
     from huggingface_hub import errors
@@ -118,6 +171,7 @@ class Repository:
         self.attempts, self.timeout_s = network["attempts"], network["timeout_s"]
         # None takes the user's, False none: a configuration of someone else's must not send it where that one likes
         self.token = None if self.endpoint in _trusted() else False
+        check_addresses(self.endpoint, network)
         self.api = HfApi(endpoint=self.endpoint, token=self.token)
         given = {"repo_type": kind, "revision": self.revision, "timeout": self.timeout_s}
         self.commit, self.licence, self.restricted = self._ask(lambda: self._info(given))

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from geoprobe.hub_files import check_addresses, endpoint_of
 from geoprobe.images.embedded import MAGIC, read_embedded
 from geoprobe.images.fetch import FetchError, fetch_file, file_digests, wrong_checksum
 from geoprobe.images.files import BROKEN, folder_members, tar_members
@@ -49,7 +50,7 @@ def fetched_archive(address, folder, network, md5="", sha256=""):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if match := HUB.fullmatch(address):
-        path, ours = _fetch_from_hub(address, folder, **match.groupdict())
+        path, ours = _fetch_from_hub(address, folder, network, **match.groupdict())
         if wrong := (md5 or sha256) and wrong_checksum(file_digests(path), md5, sha256):
             if ours:
                 path.unlink()
@@ -70,7 +71,7 @@ def local_path(address):
     return None if "://" in address else Path(address)
 
 
-def _fetch_from_hub(address, folder, repo, revision, file):
+def _fetch_from_hub(address, folder, network, repo, revision, file):
     """Path of a file of the hub, and whether it is ours to remove."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -80,6 +81,7 @@ def _fetch_from_hub(address, folder, repo, revision, file):
     if isinstance(cached, str):
         return Path(cached), False
     endpoint = os.environ.get("HF_ENDPOINT") or None
+    check_addresses(endpoint_of({}), network)
     try:
         path = huggingface_hub.hf_hub_download(repo, file, **where, local_dir=folder / "hub", endpoint=endpoint)
     except (errors.HTTPError, errors.LocalEntryNotFoundError, errors.FileMetadataError) as error:

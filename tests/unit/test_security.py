@@ -1,8 +1,10 @@
 """Nothing from outside is run, leads elsewhere, or unpacks without end; and no secret is told."""
 
 import ast
+import contextlib
 import io
 import json
+import socket
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,8 +14,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hub_server import Hub
 from image_server import ImageServer, watched_connections
 
+from geoprobe.hub_files import Repository, _check
 from geoprobe.images import files, hdf5
 from geoprobe.images.archives import read_members
 from geoprobe.images.boundaries import fetch_boundaries
@@ -21,6 +25,7 @@ from geoprobe.images.database import open_database
 from geoprobe.images.download import download_shard
 from geoprobe.images.fetch import FetchError, fetch_file
 from geoprobe.images.files import LONGEST, archive_members
+from geoprobe.images.http import AddressRules
 from geoprobe.images.hub import check as check_hub
 from geoprobe.images.polygons import check as check_polygons
 from geoprobe.runtime import rule_log, write_json
@@ -191,6 +196,50 @@ def test_polygons_that_only_lead_to_others_are_refused(tmp_path):
 def test_the_address_of_a_hub_is_one_of_the_web(endpoint):
     with pytest.raises(ValueError, match="begins with http"):
         check_hub({"repo": "a/b", "metadata": ["a.csv"], "archives": ["a.zip"], "endpoint": endpoint})
+
+
+class LeadingAway(Hub):
+    """A hub that leads what is asked below `start` to `target`."""
+
+    def answer(self, request):
+        if request.path.startswith(self.start):
+            # as the hub says where a large file lies
+            about = {"X-Repo-Commit": "0" * 40, "ETag": '"x"', "X-Linked-Size": "4"}
+            self.send(request, 302, {"Location": self.target, **about}, b"")
+        else:
+            super().answer(request)
+
+
+@pytest.mark.parametrize("start", ["/api/", "/datasets/"])
+def test_a_hub_cannot_lead_its_library_to_private_addresses(server, tmp_path, monkeypatch, start):
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no token"))
+    hub = LeadingAway()
+    hub.start, hub.target = start, f"http://localhost:{server.port}/ok/1"
+    commit = hub.add("ann/photos", {"list.csv": b"a,b\n"})
+    options, network = {"repo": "ann/photos", "endpoint": hub.endpoint}, NETWORK | {"allow_private": False}
+    try:
+        with pytest.raises(FetchError, match="redirect to a private address"):
+            Repository(options, network, tmp_path / "files").download("list.csv")
+        assert server.requests == {}
+        # of a host that the user names, the answer comes, and is not what the hub should say
+        with pytest.raises((FetchError, OSError)):
+            Repository(options, network | {"allow_private": ["localhost"]}, tmp_path / "files").download("list.csv")
+        assert server.requests["/ok/1"] > 0
+        hub.start = "/nowhere"
+        found = Repository(options, network, tmp_path / "files")
+        assert found.commit == commit
+        assert found.download("list.csv").read_bytes() == b"a,b\n"
+    finally:
+        hub.close()
+
+
+@pytest.mark.parametrize(("address", "refused"), [("10.0.0.1", True), ("1.1.1.1", False)])
+def test_a_name_that_leads_to_a_private_address_is_none_for_a_hub(monkeypatch, address, refused):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    expected = pytest.raises(FetchError, match=r"a\.test leads to 10\.0\.0\.1") if refused else contextlib.nullcontext()
+    with expected:
+        _check("https://a.test/x", AddressRules(["hub.test"]))
 
 
 # secrets
