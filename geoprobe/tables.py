@@ -128,6 +128,11 @@ def _escape(text):
     return "".join(ESCAPES.get(letter, letter) for letter in str(text))
 
 
+def _plain(text):
+    """A text whose tags and entities Markdown shows and does not pass on as HTML; "< .001" stays as it is."""
+    return re.sub(r"<(?=[A-Za-z/!?])|&(?=[A-Za-z#])", r"\\\g<0>", text)
+
+
 def _latex(shown, numeric, caption, label):
     """A frame of text as LaTeX; long ones are broken over pages, with their heads on each."""
     rows = [" & ".join(map(_escape, row)) + r" \\" for row in (tuple(shown), *shown.itertuples(index=False, name=None))]
@@ -162,6 +167,6 @@ def write_formats(frame, view, csv, tex, md):
     with replacing(tex) as path:
         path.write_text(_latex(shown, numeric, caption, f"tab:{Path(tex).stem}"), encoding="utf-8")
     with replacing(md) as path:
-        cells = shown.map(lambda value: value.replace("|", "\\|"))
+        cells = shown.map(lambda value: _plain(value).replace("|", "\\|"))
         text = cells.to_markdown(index=False, disable_numparse=True)
-        path.write_text(f"{caption}\n\n{text}\n", encoding="utf-8")
+        path.write_text(f"{_plain(caption)}\n\n{text}\n", encoding="utf-8")
