@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_yfcc100m import OPTIONS, PHOTOS, text, write_sqlite
 
 from geoprobe.clusters.naming import read_names
-from geoprobe.images import commons_photos, im2gps, table, yfcc100m
+from geoprobe.images import commons_photos, im2gps, landmarks, table, yfcc100m
 from geoprobe.images.checks import coordinate_reasons
 from geoprobe.images.members import check_pattern, member_key
 from geoprobe.interventions.landmarks import read_landmarks
@@ -225,6 +225,46 @@ def test_a_database_of_yfcc100m(folder, sqlite, data):
     with guarded(ValueError, naming=path, folder=folder):
         yfcc100m.check(OPTIONS | {"metadata": str(path)})
         check_rows(yfcc100m.list_images(OPTIONS | {"metadata": str(path)}, None))
+
+
+# Google Landmarks
+
+LABELLED = (
+    b"landmark_id,category,supercategory,hierarchical_label,natural_or_human_made\n7,Category:A,tower,a,human-made\n"
+)
+TABLES = {
+    "train.csv": b"id,url,landmark_id\n0a,https://a.test/1.jpg,7\n0b,https://a.test/2.jpg,8\n0c,,7\n",
+    "train_clean.csv": b"landmark_id,images\n7,0a 0c\n",
+    "train_attribution.csv": b'id,url,author,license,title\n0a,https://a.test,"Zoe, B",CC0,T\n0b,,,,\n',
+    "train_label_to_category.csv": b"landmark_id,category\n7,http://commons.wikimedia.org/wiki/Category:A\n8,\n",
+    "train_label_to_hierarchical.csv": LABELLED,
+    "train_coordinates.parquet": parquet(
+        pd.DataFrame({"landmark_id": [7, 8], "latitude": [48.85, np.nan], "longitude": [2.29, np.nan]})
+    ),
+    "train_images_000.parquet": parquet(
+        pd.DataFrame({"id": ["0a", "0b"], "member": ["0/a/0a.jpg", "0/b/0b.jpg"], "tar": 0, "md5": "0" * 32})
+    ),
+}
+
+
+@given(
+    name=st.sampled_from(sorted(TABLES)),
+    data=st.data(),
+    origin=st.sampled_from(["urls", "archives"]),
+    clean=st.booleans(),
+    most=st.sampled_from([None, 1]),
+)
+def test_tables_of_landmarks_of_a_data_set(tmp_path_factory, name, data, origin, clean, most):
+    folder = tmp_path_factory.mktemp("landmarks")
+    for other, content in TABLES.items():
+        write(folder, other, content)
+    write(folder, name, data.draw(damaged([TABLES[name]], WORDS)))
+    options = {
+        "split": "train", "clean": clean, "from": origin, "tars": [0], "keep_tars": False, "max_per_landmark": most,
+        "images_base": "https://a.test",
+    }  # fmt: skip
+    with guarded(ValueError, naming=folder, folder=folder):
+        check_rows(landmarks.list_images(options, folder))
 
 
 # patterns and what they find
