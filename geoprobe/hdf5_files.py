@@ -16,8 +16,9 @@ def reading(path):
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except FileNotFoundError:
-        raise
     # what h5py raises for a damaged or missing part depends on which part it is
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        said = isinstance(error, ValueError) and str(path) in str(error)
+        if said or isinstance(error, FileNotFoundError):
+            raise
         raise ValueError(f"{path}: damaged, or not laid out as is needed ({error}); get or make it anew.") from error

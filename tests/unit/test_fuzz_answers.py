@@ -14,7 +14,7 @@ import pytest
 from fuzzing import TEXTS, altered, damaged, guarded
 from hub_photos import FILES, REPO, put_on
 from hub_server import Hub, blob_name
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from image_server import ImageServer, watched_connections
 
@@ -63,6 +63,7 @@ RANGES = st.lists(
 ).map("".join)
 
 
+@example(value=f"bytes {'9' * 5000}-")
 @given(value=RANGES)
 def test_the_range_of_a_part(value):
     with guarded():
@@ -260,6 +261,11 @@ PLACES = st.tuples(st.integers(0, len(TREE) - 1), st.sampled_from(["path", "oid"
     place=st.one_of(st.none(), PLACES),
     pattern=st.booleans(),
 )
+@example(info=INFO, tree=TREE, sha=None, place=(1, "oid", "../../x"), pattern=False)
+@example(info=INFO, tree=TREE, sha=None, place=(1, "path", "../../list.csv"), pattern=True)
+@example(info=INFO, tree=TREE, sha="../x", place=None, pattern=False)
+@example(info=INFO, tree=[None], sha=None, place=None, pattern=False)
+@example(info=[], tree=TREE, sha=None, place=None, pattern=False)
 def test_a_hub_that_answers_anything(repository, tmp_path_factory, info, tree, sha, place, pattern):
     folder = tmp_path_factory.mktemp("repository")
     if isinstance(info, dict):
@@ -331,6 +337,17 @@ def wiki():
         yield server
 
 
+def at(latitude):
+    return {"query": {"pages": [{"title": "Category:C", "coordinates": [{"lat": latitude, "lon": 1}]}]}}
+
+
+@example(pages=[], entities=ENTITIES)
+@example(pages={"error": None}, entities=ENTITIES)
+@example(pages={"query": {"pages": [{}]}}, entities=ENTITIES)
+@example(pages={"continue": {}}, entities=ENTITIES)  # and so on without end
+@example(pages=at("x"), entities=ENTITIES)
+@example(pages=at(10**400), entities=ENTITIES)
+@example(pages={"query": {"pages": [{"title": "\ud800"}]}}, entities={"entities": []})
 @given(pages=st.one_of(altered(PAGES), st.just(PAGES)), entities=altered(ENTITIES))
 def test_coordinates_from_any_answer(wiki, tmp_path_factory, pages, entities):
     path = tmp_path_factory.mktemp("coordinates") / "coordinates.parquet"
@@ -346,6 +363,8 @@ def test_coordinates_from_any_answer(wiki, tmp_path_factory, pages, entities):
 LANDMARKS = "name,latitude,longitude,category,country\nA,1,2,A,FR\n"
 
 
+@example(answer={"query": {"pages": [{"imageinfo": [{"mime": "image/png"}]}]}})
+@example(answer={"query": []})
 @given(answer=altered(PHOTOS))
 def test_photos_from_any_answer(wiki, tmp_path_factory, answer):
     folder = tmp_path_factory.mktemp("photos")

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from fuzzing import TEXTS, damaged, guarded
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_archives import IMAGES, pack, pack_tar, pack_zip
 
@@ -117,6 +117,7 @@ IMAGES_IN_PARQUET = parquet_of_images()
 
 
 @given(data=damaged([IMAGES_IN_PARQUET], [b"PAR1"]))
+@example(data=IMAGES_IN_PARQUET[:4] + bytes(60) + IMAGES_IN_PARQUET[64:])
 def test_images_in_a_parquet_file(folder, data):
     path = folder / "images.parquet"
     path.write_bytes(data)
@@ -145,7 +146,13 @@ def test_a_wanted_name_that_leads_out_is_never_read(folder, names):
     assert {content for _, content, *_ in found} <= {None}
 
 
-@given(data=damaged([pack_zip({"units.geojson": b"{}", "b/units.geojson": bytes(9000)})], [b"../", b"\0"]))
+UNITS = pack_zip({"units.geojson": b"{}", "b/units.geojson": bytes(9000)})
+
+
+@example(data=b"")
+@example(data=UNITS[1:])  # the directory leads to a place before the beginning
+@example(data=UNITS)  # the member holds no polygons
+@given(data=damaged([UNITS], [b"../", b"\0"]))
 def test_a_zip_file_of_boundaries(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("zipped")
     (folder / "units.zip").write_bytes(data)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from fuzzing import TEXTS, VALUES, altered, damaged, guarded
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geoprobe.config import check_config, check_texts
@@ -103,6 +103,10 @@ def folder(tmp_path_factory):
         damaged([safetensors(HEADER)], [b"9" * 20, b"nan", b"null", b"[", b'"']), altered(HEADER).map(safetensors)
     )
 )
+@example(data=safetensors({"a": {"dtype": [], "data_offsets": [0, 16]}}))
+@example(data=safetensors({"a": {"dtype": "F32", "data_offsets": [0]}}))
+@example(data=safetensors({"a": {"dtype": "F32", "data_offsets": [16, 0]}}))
+@example(data=safetensors({"a": {"dtype": "F32", "data_offsets": [0, 10**30]}}))
 def test_weights_of_any_bytes(folder, data):
     (folder / "model.safetensors").write_bytes(data)
     with guarded(ValueError, naming=folder, folder=folder):

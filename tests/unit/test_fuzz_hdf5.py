@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from fuzzing import damaged, guarded
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from image_server import photo
 from test_fuzz_tables import check_rows
@@ -98,6 +98,16 @@ PARTS = st.one_of(
 NAMES = ("images", "latitudes", "longitudes", "ids", "groups", "clusters", "captions", "captions/x", "captions/y/z")
 
 
+@example(parts={"latitudes": ("f8", (3, 2), 1.0)})
+@example(parts={"images": ("f8", (), 0)})
+@example(parts={"images": ("text", (3,), 0)})
+@example(parts={"captions": ("text", (3,), 0)})
+@example(parts={"ids": ("compound", (3,), 0)})
+@example(parts={"groups": ("S3", (3, 2), 0)})
+@example(parts={"longitudes": ("S3", (3,), 0)})
+@example(parts={"clusters": ("f2", (3,), 0.5)})
+@example(parts={"clusters": ("?", (3,), 0)})
+@example(parts={"images": "loop"})
 @given(parts=st.dictionaries(st.sampled_from(NAMES), PARTS, min_size=1, max_size=3))
 def test_a_file_of_any_layout(folder, parts):
     path = folder / "photos.h5"
@@ -135,6 +145,8 @@ def fill_features(file):
 
 
 @given(data=damaged([file_bytes(fill_features)], [b"TREE", b"SNOD", b"HEAP"]))
+@example(data=b"")
+@example(data=file_bytes(fill_photos))
 def test_a_feature_store_of_any_bytes(folder, data):
     path = folder / "features.h5"
     path.write_bytes(data)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 from fuzzing import altered, damaged, guarded
-from hypothesis import given
+from hypothesis import example, given
 
 from geoprobe.images import polygons
 
@@ -58,6 +58,7 @@ def read(path):
             assert all(isinstance(value, str) for value in units[name]), name
 
 
+@example(content={"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": []}]})
 @given(content=altered(COLLECTION))
 def test_polygons_with_odd_values(folder, content):
     path = folder / "units.geojson"
@@ -68,6 +69,8 @@ def test_polygons_with_odd_values(folder, content):
 WORDS = [b"null", b"1e999", b"<OGRVRTDataSource", b"[]", b"nan", b'{"type": "Topology"}', b"\xff", b"Point"]
 
 
+@example(data=b"{")
+@example(data=json.dumps(COLLECTION).encode()[:-40])
 @given(data=damaged([json.dumps(COLLECTION).encode()], WORDS))
 def test_polygons_of_any_text(folder, data):
     path = folder / "text.geojson"

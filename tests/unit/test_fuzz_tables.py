@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fuzzing import TEXTS, damaged, guarded
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_yfcc100m import OPTIONS, PHOTOS, text, write_sqlite
 
@@ -86,6 +86,8 @@ PARQUETS = [
 ]
 
 
+# the header of a page is no Thrift
+@example(data=PARQUETS[0][:4] + bytes(60) + PARQUETS[0][64:], captions=[])
 @given(data=damaged(PARQUETS, [b"PAR1", b""]), captions=st.sampled_from([[], ["note"]]))
 def test_a_parquet_table(folder, data, captions):
     path = write(folder, "own.parquet", data)
@@ -115,6 +117,7 @@ LANDMARKS = (
 ).encode()
 
 
+@example(data=b"\x80")
 @given(data=damaged([LANDMARKS], [*WORDS, b"|", b" | "]))
 def test_a_table_of_landmarks_for_interventions(folder, data):
     path = write(folder, "named.csv", data)
@@ -126,6 +129,8 @@ def test_a_table_of_landmarks_for_interventions(folder, data):
 
 
 @given(data=damaged([b'cluster,name\n0,sea\n1,"sand, sun"\n2,snow\n'], [*WORDS, b"1" * 5000]))
+@example(data=b"\x80")
+@example(data=b"cluster,name\n" + b"1" * 5000 + b",a\n")
 def test_names_of_clusters(folder, data):
     path = write(folder, "clusters.csv", data)
     with guarded(ValueError, naming=path, folder=folder):
@@ -139,6 +144,7 @@ REGISTRY = (
 )
 
 
+@example(data=b"\x80")
 @given(data=damaged([REGISTRY], WORDS))
 def test_the_registry_of_models(folder, data):
     path = write(folder, "models.tsv", data)
@@ -184,18 +190,15 @@ def test_a_list_of_im2gps(folder, photos, form, seed, swapped):
     run()
 
 
-def yfcc_files():
-    frame = pd.DataFrame(PHOTOS)
-    return [
-        text(PHOTOS),
-        text(PHOTOS, numbered=False),
-        gzip.compress(text(PHOTOS), mtime=0),
-        bz2.compress(text(PHOTOS)),
-        parquet(frame),
-    ]
+YFCC_PARQUET = parquet(pd.DataFrame(PHOTOS))
+YFCC_GZIP, YFCC_BZIP2 = gzip.compress(text(PHOTOS), mtime=0), bz2.compress(text(PHOTOS))
+YFCC_FILES = [text(PHOTOS), text(PHOTOS, numbered=False), YFCC_GZIP, YFCC_BZIP2, YFCC_PARQUET]
 
 
-@given(data=damaged(yfcc_files(), WORDS))
+@example(data=YFCC_GZIP[:-9])
+@example(data=YFCC_BZIP2[:-9])
+@example(data=YFCC_PARQUET[:4] + bytes(60) + YFCC_PARQUET[64:])  # Parquet whose pages cannot be read
+@given(data=damaged(YFCC_FILES, WORDS))
 def test_metadata_of_yfcc100m(folder, data):
     path = write(folder, "yfcc", data)
     with guarded(ValueError, naming=path, folder=folder):
