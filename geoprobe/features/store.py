@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from geoprobe.hdf5_files import reading
+
 DONE = "chunks_done"
 SPARE = 256  # files that a process has open beside the shards of a store
 STORED = {"float32": h5py.h5t.IEEE_F32LE, "float16": h5py.h5t.IEEE_F16LE}
@@ -76,8 +78,12 @@ def open_partial(path, key, ids, layout, chunks, dtype="float32"):
 
 
 def list_layers(path):
-    """(tower, pooling, layer) of every dataset of a feature store, in order."""
-    with h5py.File(path, "r") as file:
+    """(tower, pooling, layer) of every dataset of a feature store, in order.
+
+    Raises:
+        ValueError: the file is damaged, or no feature store.
+    """
+    with reading(path) as file:
         return [
             (tower, pooling, int(layer))
             for tower in sorted(set(file) - {"ids"})
@@ -92,7 +98,7 @@ def read_parameters(path):
     Raises:
         ValueError: the store does not say, as it was made by an earlier version.
     """
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         if "parameters" not in file.attrs:
             raise ValueError(f"{path}: does not say how many parameters its model has; delete it to extract it again.")
         return int(file.attrs["parameters"])
@@ -176,9 +182,9 @@ def read_features(path, ids, tower, pooling, layer):
 
     Raises:
         FileNotFoundError: the store was joined of shards, and one of them is not there; names it.
-        ValueError: the store's ids are not the given ones; says how many differ and names one.
+        ValueError: the store's ids are not the given ones (says how many differ and names one), or it is damaged.
     """
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         data = open_layer(file, path, tower, pooling, layer)
         order = match_rows(path, file["ids"].asstr()[:], ids)
         values = data[:].astype(np.float32, copy=False)

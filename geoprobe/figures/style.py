@@ -39,6 +39,8 @@ RC = {
     "axes.spines.right": False,
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
     "figure.constrained_layout.use": True,
+    # a name is text, dollar signs included
+    "text.parse_math": False,
     # text stays text in vector files
     "pdf.fonttype": 42,
     "svg.fonttype": "none",

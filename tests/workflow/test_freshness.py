@@ -179,6 +179,9 @@ USERS = {
     # what fetches public models
     "geoprobe.models.fetch": set(),
     "geoprobe.hub_files": set(),
+    # what reads files that may be damaged
+    "geoprobe.csv_files": EXTRACT | {"assign_clusters"},
+    "geoprobe.hdf5_files": EXTRACT | FEATURE_READERS,
     "geoprobe.models.loaders": EXTRACT,
     "geoprobe.models.loaders.encoder": EXTRACT,
     "geoprobe.models.loaders.patches": EXTRACT,
