@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from geoprobe.whole import check_whole
+
 DONE = "chunks_done"
 STORED = {"float32": h5py.h5t.IEEE_F32LE, "float16": h5py.h5t.IEEE_F16LE}
 
@@ -97,7 +99,7 @@ def read_parameters(path):
 
 
 def _check_sources(path, data):
-    """HDF5 reads zeros from a file that is not there."""
+    """HDF5 reads zeros from a file that is not there, or whose end is not."""
     for source in data.virtual_sources() if data.is_virtual else ():
         shard = Path(path).parent / source.file_name.replace("%%", "%")
         if not shard.is_file():
@@ -105,6 +107,7 @@ def _check_sources(path, data):
                 f"{path}: its features lie in {shard}, which is not there; move the folder of shards along with it, "
                 "or delete both to extract them again."
             )
+        check_whole(shard)
 
 
 def match_rows(path, stored, ids):

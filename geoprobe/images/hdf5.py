@@ -1,5 +1,6 @@
 """Source `hdf5`: a file with images, latitudes and longitudes, as the paper's own files and our stores have."""
 
+import contextlib
 from pathlib import Path
 
 import h5py
@@ -7,10 +8,30 @@ import numpy as np
 import pandas as pd
 
 from geoprobe.images import sources
+from geoprobe.whole import damage_of
 
 NETWORK = False
 NEEDED = ("images", "latitudes", "longitudes")
 TAKEN_OVER = ("ids", "groups", "clusters")
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """A file, open for reading; what HDF5 finds damaged in it is told with its name.
+
+    Raises:
+        ValueError: it is damaged, or not whole.
+    """
+    mend = "Put a whole copy of it in its place."
+    if damage := damage_of(path):
+        raise ValueError(f'path is "{path}", which is damaged or was cut off ({damage}). {mend}')
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None):
+            raise
+        raise ValueError(f'path is "{path}", which is damaged ({error}). {mend}') from error
 
 
 def _refuse_foreign(file, path):
@@ -40,7 +61,7 @@ def check(options):
         raise ValueError(f'path is "{path}", and there is no such file.')
     if not h5py.is_hdf5(path):
         raise ValueError(f'path is "{path}", which is not an HDF5 file.')
-    with h5py.File(path, "r") as file:
+    with _opened(path) as file:
         missing = [name for name in NEEDED if name not in file]
         if missing:
             raise ValueError(
@@ -78,7 +99,7 @@ def list_images(options, folder=None):
     Ids, groups, captions and clusters (as source_cluster) are taken over where the file has them; without ids, an
     image's id is the number of its row.
     """
-    with h5py.File(options["path"], "r") as file:
+    with _opened(options["path"]) as file:
         count = len(file["images"])
         for start in range(0, count, sources.CHUNK):
             rows = slice(start, min(start + sources.CHUNK, count))
@@ -103,7 +124,7 @@ def list_images(options, folder=None):
 
 def load_images(rows, options):
     """Yield the encoded files of the rows as they are stored."""
-    with h5py.File(options["path"], "r") as file:
+    with _opened(options["path"]) as file:
         images = file["images"]
         for row in rows["row"]:
             yield np.asarray(images[row], dtype=np.uint8).tobytes(), ""
@@ -111,6 +132,6 @@ def load_images(rows, options):
 
 def describe(options, folder=None):
     """Licence and attribution of the file, where it has them."""
-    with h5py.File(options["path"], "r") as file:
+    with _opened(options["path"]) as file:
         attributes = {name: str(file.attrs[name]) for name in ("licence", "attribution") if name in file.attrs}
     return {"licence": "not stated", "attribution": "not stated", **attributes, "source_version": str(options["path"])}

@@ -32,7 +32,7 @@ def plot(store, fits, label, poolings, target, cv, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         headline = {name: snakemake.params.headline[name] for name in ("poolings", "target", "cv")}
         plot(
             snakemake.input.store,

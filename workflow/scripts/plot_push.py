@@ -7,6 +7,6 @@ from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         frame = pd.read_csv(snakemake.input.pushes)
         save_figure(draw(frame), snakemake.output, snakemake.params.dpi)
