@@ -105,7 +105,7 @@ def _last_words(path):
     def end(number, frame):
         if os.getpid() == owner:
             with open(path, "a", encoding="utf-8") as file:  # opened anew, as the signal may come amid a write
-                file.write(f"{ENDED} by SIGTERM: it was cancelled, or its time was up\n")
+                file.write(f"{ENDED} by SIGTERM: it was cancelled, or its time or memory was used up\n")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

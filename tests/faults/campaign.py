@@ -104,14 +104,8 @@ def make_round(turn, pipeline, folder, outcomes, arguments, end):
     guilty = next((stage for stage in stages if any(p in name for name in found for p in names(pipeline, stage))), None)
     for stage, row in rows.items():
         if row["outcome"] == "injected":
-            lost = found and guilty in (stage, None)
-            outcomes.add(
-                turn,
-                stage,
-                row["kind"],
-                "lost" if lost else "survived",
-                "; ".join([row["seen"], *(found if lost else [])]),
-            )
+            seen = found if guilty in (stage, None) else []
+            outcomes.add(turn, stage, row["kind"], "lost" if seen else "survived", "; ".join([row["seen"], *seen]))
     if found:
         sys.exit(f"round {turn}, kept in {folder}: {'; '.join(found[:20])}")
     shutil.rmtree(folder.parent)
@@ -159,6 +153,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where runs and outcomes are kept; what is there is gone on with")
     parser.add_argument("--rounds", type=int, default=len(KINDS), help="runs with a fault in each stage (default: 8)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first round (default: 0)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (default: 1)")
     parser.add_argument("--rules", nargs="*", help="stages (default: all)")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="kinds (default: all)")
@@ -177,7 +172,7 @@ def main():
         (folder / "undisturbed" / "made").touch()
     pipeline = Pipeline(undisturbed, TARGETS)
     try:
-        for turn in range(arguments.rounds):
+        for turn in range(arguments.first, arguments.first + arguments.rounds):
             make_round(turn, pipeline, folder / f"round-{turn}" / "geoprobe", outcomes, arguments, end)
             if not arguments.rules:
                 damage_inputs(turn, folder / "inputs", outcomes, arguments, end)

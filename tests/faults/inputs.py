@@ -1,9 +1,11 @@
-"""Damage of what a user gives: files that are cut off or overwritten, what is said of them, and how the run goes on.
+"""Damage of what a run is given: files that are cut off or overwritten, what is said of them, and how the run goes on.
 
-Each input is damaged in a copy of a folder with four small data sets of one's own, where nothing is made yet. The run
-says which file it is. Then a whole copy is put in its place, and the same command ends with the undisturbed results.
+Each input is damaged in a copy of a folder with five small data sets of one's own. The run says which file it is. Then
+a whole copy is put in its place, and the run ends with the undisturbed results. What was downloaded is not put back but
+fetched again as the error says.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from PIL import Image
 from tests.conftest import ROOT
 from tests.faults.comparison import differences, left_behind
 from tests.faults.injection import Undone, environment
+from tests.image_server import ImageServer
 
 COUNT = 24
 BALANCE = {"balance": {"minimum": 2, "maximum": 50, "seed": 1}, "caption_sets": ["places"]}
@@ -26,13 +29,16 @@ SOURCES = {
     "parquet": {"source": "table", "path": "mine.parquet"},
     "hdf5": {"source": "hdf5", "path": "mine.h5"},
     "photos": {"source": "table", "path": "listed.csv"},
+    "downloads": {"source": "urls", "path": "street.csv"},
 }
+PACK = "results/downloads/downloads/0.pack"
 FILES = {"csv": "mine.csv", "parquet": "mine.parquet", "hdf5": "mine.h5", "photos": "photos/3.jpg"}
+FILES["downloads"] = f"{PACK}/images.pack"
 PAGE = b"<!DOCTYPE html><html><head><title>503 Service Unavailable</title></head><body></body></html>\n" * 8
 
 
-def make_inputs(folder):
-    """Photos about four towns, in a folder, and listed in tables and stored in a file."""
+def make_inputs(folder, address):
+    """Photos about four towns: in a folder and listed in tables, stored in a file, and on a server."""
     generator, photos = np.random.default_rng(0), folder / "photos"
     photos.mkdir(parents=True)
     towns = np.array([(48.85, 2.35), (-1.29, 36.82), (-12.05, -77.04), (-31.95, 115.86)])
@@ -45,6 +51,8 @@ def make_inputs(folder):
     for name in ("mine.csv", "listed.csv"):
         table.to_csv(folder / name, index=False)
     table.to_parquet(folder / "mine.parquet", index=False)
+    addresses = [f"{address}/ok/{number}.jpg" for number in range(COUNT)]
+    table.drop(columns="path").assign(url=addresses).to_csv(folder / "street.csv", index=False)
     with h5py.File(folder / "mine.h5", "w") as file:
         file["latitudes"], file["longitudes"] = places.T
         images = file.create_dataset("images", (COUNT,), dtype=h5py.vlen_dtype(np.uint8))
@@ -52,6 +60,7 @@ def make_inputs(folder):
             images[number] = np.fromfile(folder / path, dtype=np.uint8)
     for name, source in SOURCES.items():
         config = {"run": {"datasets": [name], "models": ["colour-histogram"]}, "datasets": {name: source | BALANCE}}
+        config["download"] = {"limits": {"allow_private": True}}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -101,25 +110,38 @@ def damage_input(name, kind, folder, random):
         Undone: the file is not named, or the run ends with other results than an undisturbed one.
     """
     undisturbed, hit = Path(folder, "undisturbed"), Path(folder, "hit")
-    make_inputs(undisturbed)
-    shutil.copytree(undisturbed, hit)
-    status, words = make_store(undisturbed, name)
-    if status:
-        raise Undone(f"the undisturbed run failed:\n{words[-3000:]}")
-    path = hit / FILES[name]
-    seen = DAMAGES[kind](path, random)
-    status, words = make_store(hit, name)
-    if name == "photos":  # one photo less is no failure: it is named among what was left out, and why
-        frames = [pd.read_parquet(hit / f"results/images/photos.{part}.parquet") for part in ("left_out", "rejects")]
-        rejects = pd.concat(frames).drop_duplicates("id").set_index("id")["reason"]
-        if status or rejects.to_dict() not in ({FILES[name]: "truncated"}, {FILES[name]: "not an image"}):
-            raise Undone(f"{FILES[name]}, {seen}: {rejects.to_dict()}\n{words[-3000:]}")
-    elif status == 0 or not any(FILES[name] in line and "Error" in line for line in words.splitlines()):
-        raise Undone(f"{FILES[name]}, {seen}: status {status}, and no error names it:\n{words[-3000:]}")
-    shutil.copy(undisturbed / FILES[name], path)
-    status, words = make_store(hit, name, *(("--forcerun", "plan_images") if name == "photos" else ()))
-    results = hit / "results"
-    found = [words[-3000:]] if status else differences(undisturbed / "results", results) + left_behind(results)
-    if found:
-        raise Undone(f"{FILES[name]}, {seen}, and put back: {'; '.join(found)}")
-    return f"{FILES[name]}, {seen}"
+    with ImageServer() as server:
+        make_inputs(undisturbed, server.root)
+        if name != "downloads":
+            shutil.copytree(undisturbed, hit)
+        status, words = make_store(undisturbed, name)
+        if status:
+            raise Undone(f"the undisturbed run failed:\n{words[-3000:]}")
+        if name == "downloads":
+            shutil.copytree(undisturbed, hit)
+        path = hit / FILES[name]
+        seen = f"{FILES[name]}, {DAMAGES[kind](path, random)}"
+        status, words = make_store(hit, name, *(("--forcerun", "build_images") if name == "downloads" else ()))
+        if name == "photos":
+            check_left_out(hit, status, words)
+        # of a pack, its folder is named, which is to be removed
+        elif status == 0 or not re.search(rf"Error: .*{re.escape(FILES[name].removesuffix('/images.pack'))}", words):
+            raise Undone(f"{seen}: status {status}, and no error names it:\n{words[-3000:]}")
+        if name == "downloads":
+            shutil.rmtree(hit / PACK)
+        else:
+            shutil.copy(undisturbed / FILES[name], path)
+        again = {"photos": "plan_images", "downloads": "download_images"}
+        status, words = make_store(hit, name, *(("--forcerun", again[name]) if name in again else ()))
+    found = [words[-3000:]] if status else differences(*(each / "results/images" for each in (undisturbed, hit)))
+    if found or left_behind(hit / "results"):
+        raise Undone(f"{seen}, and mended: {'; '.join([*found, *left_behind(hit / 'results')])}")
+    return seen
+
+
+def check_left_out(folder, status, words):
+    """One photo less is no failure: it is named among what was left out, with the reason."""
+    tables = [pd.read_parquet(folder / f"results/images/photos.{part}.parquet") for part in ("left_out", "rejects")]
+    reasons = pd.concat(tables).set_index("id")["reason"].to_dict()
+    if status or reasons not in ({FILES["photos"]: "truncated"}, {FILES["photos"]: "not an image"}):
+        raise Undone(f"{FILES['photos']}: {reasons}\n{words[-3000:]}")
