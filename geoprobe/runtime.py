@@ -136,7 +136,7 @@ def note_killed(folder):
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, 2) - 10_000))
             lines = file.read().decode(errors="replace").splitlines()
-        if not lines or any(line.startswith((FINISHED, FAILED, ENDED)) for line in lines[-2:]):
+        if any(line.startswith((FINISHED, FAILED, ENDED)) for line in lines[-2:]):
             continue
         with contextlib.suppress(OSError), open(_lock_of(path), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,7 +172,7 @@ def rule_log(path, inputs=(), outputs=()):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone(_lock_of(path)) as warning, open(path, "w", encoding="utf-8", buffering=1) as file, _last_words(path):
+    with alone(_lock_of(path)) as warning, _last_words(path), open(path, "w", encoding="utf-8", buffering=1) as file:
         start = time.monotonic()
         log, out, err = _Log(file), sys.stdout, sys.stderr
         handler = logging.StreamHandler(log)

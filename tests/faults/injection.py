@@ -75,8 +75,8 @@ class Run:
 
     def start(self, *arguments):
         """A driver in a process group of its own, its words in driver.log; a lock that a killed one left is removed."""
-        if any((self.folder / ".snakemake/locks").glob("*")):
-            self.call("--unlock")
+        # as `--unlock` does, which first reads the workflow
+        shutil.rmtree(self.folder / ".snakemake/locks", ignore_errors=True)
         (self.folder / "began").touch()
         with open(self.folder / "driver.log", "w") as log:
             return subprocess.Popen(
@@ -262,7 +262,8 @@ def fill_disk(run, rule, random):
         shutil.copytree(moved, results, dirs_exist_ok=True, symlinks=True)
         taken = os.statvfs(results)
         used = (taken.f_blocks - taken.f_bfree) * taken.f_frsize // 1024
-        room = random.randrange(4, 200)
+        made = [run.pipeline.results.parent / path for path in run.pipeline.products[rule]]
+        room = random.randrange(sum(path.stat().st_size for path in made) // 1024 + 4)
         subprocess.run(["mount", "-o", f"remount,size={used + room}k", str(results)], check=True)
         status = run.make("--forcerun", rule, "--until", rule)
         subprocess.run(["mount", "-o", "remount,size=1g", str(results)], check=True)

@@ -424,6 +424,8 @@ def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
     with start_job(tmp_path / "logs" / "running.log") as running:
         assert note_killed(tmp_path / "logs") == [str(tmp_path / f"logs/{name}.log") for name in ("killed", "left")]
         assert note_killed(tmp_path / "logs") == []
+        (tmp_path / "logs" / "killed.log").write_text("")  # it came to no word at all
+        assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/killed.log")]
         running.kill()
     assert (tmp_path / "logs/killed.log").read_text().splitlines()[-1].startswith("ended by SIGKILL")
     assert (tmp_path / "logs/done.log").read_text().splitlines()[-1].startswith("finished")
