@@ -28,6 +28,10 @@ LIBRARIES = (
 )  # fmt: skip
 # how the last lines of a log begin: of a job that ended by itself, and of one that was ended
 FINISHED, FAILED, ENDED = "finished after", "failed after", "ended"
+WORDLESS = (
+    "without a word of its own: killed, cancelled, out of memory, or its machine was lost. What it may have printed is "
+    "in the output of Snakemake."
+)
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
 
 
@@ -141,7 +145,7 @@ def note_killed(folder):
         with contextlib.suppress(OSError), open(_lock_of(path), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with open(path, "a", encoding="utf-8") as file:
-                file.write(f"{ENDED} by SIGKILL, without a word of its own: memory ran out, or its machine was lost\n")
+                file.write(f"{ENDED} {WORDLESS}\n")
             found.append(str(path))
     return found
 

@@ -80,7 +80,7 @@ def unlike(run):
 
 def make_round(turn, pipeline, folder, outcomes, arguments, end):
     """One run with a fault in each stage; goes on where it was."""
-    kinds, stages = arguments.kinds, list(pipeline.readers)
+    kinds, stages = arguments.kinds, list(pipeline.products)
     rows = outcomes.of_round(turn)
     if all(stage in rows and rows[stage]["outcome"] != "injected" for stage in arguments.rules or stages):
         return

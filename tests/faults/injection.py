@@ -34,26 +34,25 @@ class Pipeline:
         results: folder of its results.
         targets: what it made.
         times: rule to the longest time that a job of it took, in seconds.
-        readers: rule to the rules that read what it makes, in the order of the pipeline.
-        products: rule to what it makes, relative to the folder.
+        products: rule to what it makes, relative to the folder; in the order of the pipeline.
+        readers: what is made to the rules that read it.
     """
 
     def __init__(self, folder, targets):
         self.results, self.targets = Path(folder, "results"), targets
         self.times = job_times(self.results / "logs")
-        run = Run(folder, self)
-        graph = run.call("--rulegraph")
-        names = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', graph, re.MULTILINE))
-        edges = re.findall(r"^\s*(\d+) -> (\d+)$", graph, re.MULTILINE)
-        read = {name: {names[other] for one, other in edges if names[one] == name} for name in names.values()}
-        rows = [line.split("\t") for line in run.call("--summary").splitlines() if line.count("\t") >= 5]
+        lines = Run(folder, self).call("--detailed-summary").splitlines()
+        rows = [line.split("\t") for line in lines if line.count("\t") >= 6][1:]
+        makers, self.readers = {path: rule for path, _, rule, *_ in rows}, {path: set() for path, *_ in rows}
+        needs = {rule: set() for rule in makers.values()}
+        for _, _, rule, _, inputs, *_ in rows:
+            for path in filter(makers.get, inputs.split(",")):
+                self.readers[path].add(rule)
+                needs[rule].add(makers[path])
         self.products = {}
-        for path, _, rule, *_ in rows[1:]:
-            self.products.setdefault(rule, []).append(path)
-        self.readers = {}
-        while left := self.products.keys() - self.readers.keys():
-            ready = sorted(rule for rule in left if not any(rule in read[other] for other in left))
-            self.readers |= {rule: sorted(read[rule] & self.products.keys()) for rule in ready}
+        while left := [rule for rule in needs if rule not in self.products]:
+            ready = sorted(rule for rule in left if needs[rule] <= self.products.keys())
+            self.products |= {rule: [path for path in makers if makers[path] == rule] for rule in ready}
 
 
 class Run:
@@ -184,20 +183,18 @@ def hit_job(run, rule, random, hit, words, pattern):
         return None
     if driver.wait(PATIENCE) == 0:
         return None
-    # a job that was ended while it still imported has no log yet; the driver says all that there is to say
-    if run.failed_logs(rule):
-        run.check_told(rule, pattern)
+    run.check_told(rule, pattern)
     return f"{words} after {delay:.1f} s"
 
 
 def kill_job(run, rule, random):
     """SIGKILL of a job, as by a system without memory or of a machine that is lost."""
-    return hit_job(run, rule, random, lambda number: os.kill(number, signal.SIGKILL), "killed", "ended by SIGKILL")
+    return hit_job(run, rule, random, lambda number: os.kill(number, signal.SIGKILL), "killed", "(^|\n)ended ")
 
 
 def cancel_job(run, rule, random):
     """SIGTERM of a job, as by scancel or at the end of its time."""
-    return hit_job(run, rule, random, lambda number: os.kill(number, signal.SIGTERM), "cancelled", "ended by SIGTERM")
+    return hit_job(run, rule, random, lambda number: os.kill(number, signal.SIGTERM), "cancelled", "(^|\n)ended ")
 
 
 def starve(run, rule, random):
@@ -209,7 +206,7 @@ def starve(run, rule, random):
         resource.prlimit(number, resource.RLIMIT_AS, (most, most))
 
     # a library that is refused memory may end its process itself; a thread that cannot be started is a RuntimeError
-    pattern = r"[Mm]emory|allocat|can't start new thread|ended by SIGKILL|failed to map|cannot open shared object"
+    pattern = r"[Mm]emory|allocat|can't start new thread|(^|\n)ended |failed to map|cannot open shared object"
     return hit_job(run, rule, random, limit, "no memory left", pattern)
 
 
@@ -280,10 +277,11 @@ def fill_disk(run, rule, random):
 
 
 def cut_output(run, rule, random):
-    """An output of a stage is cut off at a random length: who reads it refuses it by its name."""
+    """An output of a stage is cut off at a random length: the first stage that reads it refuses it by its name."""
     if run.make("--until", rule):
         raise Undone(f"{rule} could not be made:\n{run.words()[-3000:]}")
-    name, readers = random.choice(run.products(rule)), run.pipeline.readers[rule]
+    name = random.choice(run.products(rule))
+    readers = [other for other in run.pipeline.products if other in run.pipeline.readers[name]][:1]
     size = (run.folder / name).stat().st_size
     kept = random.randrange(0, max(1, size - 1))
     os.truncate(run.folder / name, kept)
@@ -296,7 +294,7 @@ def cut_output(run, rule, random):
     if taken:
         raise Undone(f"{seen} was taken for a whole file: {', '.join(taken)} differ")
     (run.folder / name).unlink()
-    return f"{seen}, {'refused' if status else 'read by nobody'}"
+    return f"{seen}, {'refused' if status else 'read by nobody'} ({', '.join(readers)})"
 
 
 KINDS = {

@@ -301,7 +301,9 @@ def test_a_node_that_is_lost_and_a_cancelled_job_are_told_and_made_up_for(run):
     assert states == {"assign_folds": "CANCELLED", "extract_features": "NODE_FAIL"}
     run.check_told("assign_folds", "results/logs/assign_folds/bluemarble.log", "ended by SIGTERM")
     run.check_told(
-        "extract_features", f"results/logs/extract_features/bluemarble/{ENCODER}/none/0.log", "ended by SIGKILL"
+        "extract_features",
+        f"results/logs/extract_features/bluemarble/{ENCODER}/none/0.log",
+        "ended without a word of its own: killed",
     )
     run.cluster.bring_back_node("fast")
     run.finish(run.start(FEATURES.format(ENCODER), FOLDS))

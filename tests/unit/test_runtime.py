@@ -427,7 +427,12 @@ def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
         (tmp_path / "logs" / "killed.log").write_text("")  # it came to no word at all
         assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/killed.log")]
         running.kill()
-    assert (tmp_path / "logs/killed.log").read_text().splitlines()[-1].startswith("ended by SIGKILL")
+    assert (
+        (tmp_path / "logs/killed.log")
+        .read_text()
+        .splitlines()[-1]
+        .startswith("ended without a word of its own: killed")
+    )
     assert (tmp_path / "logs/done.log").read_text().splitlines()[-1].startswith("finished")
     assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/running.log")]
 
