@@ -2,11 +2,12 @@
 
 python -m tests.faults.campaign FOLDER [--rounds 8] [--minutes M] [--table docs/faults.md]
 
-A round is one run, hit again and again: each stage in its turn by one fault, of a kind that is another one in each
-round, so that as many rounds as there are kinds see all pairs. It ends as a user would end it: started again until all
-is made. Its faults are survived if nothing of its results differs from an undisturbed run's, nothing is missing, left
-over or half written, and each failure was told with its place. What has been seen is kept in FOLDER: started again, the
-campaign goes on where it was, also within a round.
+A round is one run, hit again and again: each stage by one fault, of a kind that is another one in each round. In the
+first three all goes on beside a job that is hit; in the five others Snakemake or the disk is hit, or a file, while one
+stage is made. So eight rounds see all pairs. A round ends as a user would end it: started again until all is made. Its
+faults are survived if nothing of its results differs from an undisturbed run's, nothing is missing, left over or half
+written, and each failure was told with its place. What has been seen is kept in FOLDER: started again, the campaign
+goes on where it was, also within a round.
 """
 
 import argparse
@@ -22,10 +23,12 @@ from pathlib import Path
 
 from tests.conftest import copy_project
 from tests.faults.comparison import differences, left_behind
-from tests.faults.injection import KINDS, Pipeline, Run, Undone
+from tests.faults.injection import JOB_KINDS, RUN_KINDS, Pipeline, Run, Undone, hit_jobs
 from tests.faults.inputs import DAMAGES, SOURCES, damage_input
 
 TARGETS = ("all", "paper", "results/exports/bluemarble.h5")
+KINDS = [*JOB_KINDS, *RUN_KINDS, *DAMAGES]
+ROUNDS = len(JOB_KINDS) + len(RUN_KINDS)
 LATER = "time is up; the same command goes on from here"
 TABLE = re.compile(r"(?<=<!-- written by tests/faults/campaign.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -64,7 +67,14 @@ def inject(undisturbed, kind, rule, seed, folder, targets):
     """
     pipeline = Pipeline(undisturbed, targets)
     run = Run(shutil.copytree(undisturbed, folder, symlinks=True), pipeline)
-    seen = KINDS[kind](run, rule, random.Random(seed))
+    if kind in JOB_KINDS:
+        for path in pipeline.products[rule]:
+            (run.folder / path).unlink()
+        seen = hit_jobs(run, {rule: kind}, random.Random(seed), float("inf"))[rule]
+        if isinstance(seen, Undone):
+            raise seen
+    else:
+        seen = RUN_KINDS[kind](run, rule, random.Random(seed))
     run.go_on()
     found = unlike(run)
     if found:
@@ -80,24 +90,35 @@ def unlike(run):
 
 def make_round(turn, pipeline, folder, outcomes, arguments, end):
     """One run with a fault in each stage; goes on where it was."""
-    kinds, stages = arguments.kinds, list(pipeline.products)
+    stages = list(pipeline.products)
+    kinds = list(JOB_KINDS if turn % ROUNDS < len(JOB_KINDS) else RUN_KINDS)
+    plan = {stage: kinds[(turn + number) % len(kinds)] for number, stage in enumerate(stages)}
+    plan = {stage: kind for stage, kind in plan.items() if kind in arguments.kinds}
     rows = outcomes.of_round(turn)
-    if all(stage in rows and rows[stage]["outcome"] != "injected" for stage in arguments.rules or stages):
+    if all(stage in rows and rows[stage]["outcome"] != "injected" for stage in plan):
         return
     if not folder.exists():
         copy_project(folder)
     run = Run(folder, pipeline)
-    for number, stage in enumerate(stages):
-        if stage in rows or stage not in (arguments.rules or stages):
-            continue
+    while left := {stage: kind for stage, kind in plan.items() if stage not in outcomes.of_round(turn)}:
         if time.monotonic() > end:
             sys.exit(LATER)
-        kind = kinds[(turn + number) % len(kinds)]
-        try:
-            seen = KINDS[kind](run, stage, random.Random(f"{arguments.seed}-{turn}-{stage}"))
-            outcomes.add(turn, stage, kind, "too late" if seen is None else "injected", seen or "")
-        except Undone as error:
-            outcomes.add(turn, stage, kind, "lost", str(error))
+        stage, kind = next(iter(left.items()))
+        generator = random.Random(f"{arguments.seed}-{turn}-{stage}")
+        if kind in JOB_KINDS:
+            found = hit_jobs(run, left, generator, end)
+            if not found:
+                sys.exit(f"no stage of {', '.join(left)} was made:\n{run.words()[-3000:]}")
+        else:
+            try:
+                found = {stage: RUN_KINDS[kind](run, stage, generator)}
+            except Undone as error:
+                found = {stage: error}
+        for stage, seen in found.items():
+            lost = isinstance(seen, Undone)
+            outcomes.add(
+                turn, stage, plan[stage], "lost" if lost else "injected" if seen else "too late", str(seen or "")
+            )
     run.go_on()
     found, rows = unlike(run), outcomes.of_round(turn)
     # the first stage whose files differ; what is made of them differs with them
@@ -113,7 +134,7 @@ def make_round(turn, pipeline, folder, outcomes, arguments, end):
 
 def damage_inputs(turn, folder, outcomes, arguments, end):
     """Each input of a user's damaged in each way, in runs of their own."""
-    for kind in DAMAGES:
+    for kind in (kind for kind in DAMAGES if kind in arguments.kinds):
         for name in SOURCES:
             stage = f"{kind}: {name}"
             if stage in outcomes.of_round(turn):
@@ -133,7 +154,7 @@ def names(pipeline, stage):
     return [path.removeprefix("results/") for path in pipeline.products[stage]]
 
 
-def write_table(path, outcomes, kinds):
+def write_table(path, outcomes):
     """Write how many faults of each kind there were so far into a page, between its two marks."""
     counts = collections.defaultdict(collections.Counter)
     stages = collections.defaultdict(set)
@@ -141,7 +162,7 @@ def write_table(path, outcomes, kinds):
         counts[row["kind"]][row["outcome"]] += 1
         stages[row["kind"]].add(row["stage"])
     lines = ["| fault | injected | stages | survived | lost | came too late |", "|---|---:|---:|---:|---:|---:|"]
-    for kind in kinds:
+    for kind in KINDS:
         survived, lost, late = (counts[kind][outcome] for outcome in ("survived", "lost", "too late"))
         lines.append(f"| {kind} | {survived + lost} | {len(stages[kind])} | {survived} | {lost} | {late} |")
     text = path.read_text()
@@ -152,11 +173,10 @@ def write_table(path, outcomes, kinds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where runs and outcomes are kept; what is there is gone on with")
-    parser.add_argument("--rounds", type=int, default=len(KINDS), help="runs with a fault in each stage (default: 8)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs with a fault in each stage (default: 8)")
     parser.add_argument("--first", type=int, default=0, help="number of the first round (default: 0)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (default: 1)")
-    parser.add_argument("--rules", nargs="*", help="stages (default: all)")
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="kinds (default: all)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="kinds (default: all)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no new fault is injected")
     parser.add_argument("--table", type=Path, help="Markdown page to write the table into")
     arguments = parser.parse_args()
@@ -174,11 +194,10 @@ def main():
     try:
         for turn in range(arguments.first, arguments.first + arguments.rounds):
             make_round(turn, pipeline, folder / f"round-{turn}" / "geoprobe", outcomes, arguments, end)
-            if not arguments.rules:
-                damage_inputs(turn, folder / "inputs", outcomes, arguments, end)
+            damage_inputs(turn, folder / "inputs", outcomes, arguments, end)
     finally:
         if arguments.table:
-            write_table(arguments.table, outcomes, [*arguments.kinds, *DAMAGES])
+            write_table(arguments.table, outcomes)
     if lost := [row for row in outcomes.found.values() if row["outcome"] == "lost"]:
         sys.exit("\n\n".join(f"{row['stage']}, {row['kind']}: {row['seen']}" for row in lost))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.faults.comparison import differs
 
-STEP = 0.005  # seconds between two looks at the processes
+STEP = 0.02  # seconds between two looks at the processes
 PATIENCE = 600  # seconds
 # `--unlock` and a second driver begin with reading the workflow, as every start does
 REFUSED = "LockException"
@@ -103,15 +103,15 @@ class Run:
         """Make a stage anew; its driver and the process of its first job, some seconds after that began."""
         driver = self.start("--forcerun", rule, "--until", rule)
         deadline = time.monotonic() + PATIENCE
-        while not (found := self.jobs(rule)):
+        while not (found := [number for name, number in self.jobs() if name == rule]):
             if driver.poll() is not None or time.monotonic() > deadline:
                 raise Undone(f"no job of {rule} was started:\n{self.words()[-3000:]}")
             time.sleep(STEP)
         time.sleep(delay)
         return driver, found[0]
 
-    def jobs(self, rule="[a-z_]+"):
-        """Process numbers of scripts that run in the folder, of one rule or of all."""
+    def jobs(self):
+        """Rules and process numbers of the scripts that run in the folder."""
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -122,8 +122,9 @@ class Run:
                 arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:  # ended meanwhile
                 continue
-            if any(re.search(rf"/\.snakemake/scripts/[^/]*\.{rule}\.py$", argument) for argument in arguments):
-                found.append(int(entry.name))
+            for argument in arguments:
+                if script := re.search(r"/\.snakemake/scripts/[^/]*\.([a-z_]+)\.py$", argument):
+                    found.append((script[1], int(entry.name)))
         return found
 
     def moment(self, rule, random):
@@ -147,15 +148,19 @@ class Run:
     def check_told(self, rule, pattern):
         """See that the driver names the log of each failed job of a rule, and that the log's last lines say why.
 
+        Returns:
+            Whether there is any.
+
         Raises:
             Undone: it does not.
         """
         logs = self.failed_logs(rule)
-        if not logs or any(log not in self.words() for log in logs):
+        if any(log not in self.words() for log in logs):
             raise Undone(f"the driver does not name the failed job's log {logs}:\n{self.words()[-3000:]}")
         for log, last in logs.items():
             if not re.search(pattern, last):
                 raise Undone(f"{log} does not say what went wrong; its last lines:\n{last}")
+        return bool(logs)
 
 
 def environment():
@@ -172,42 +177,59 @@ def job_times(logs):
     return times
 
 
-def hit_job(run, rule, random, hit, words, pattern):
-    """Do something to a job's process at a random moment, and see that the run ends with an error that tells why."""
-    delay = run.moment(rule, random)
-    driver, number = run.begin(rule, delay)
-    try:
-        hit(number)
-    except (ProcessLookupError, FileNotFoundError, PermissionError):  # it has ended
-        driver.wait(PATIENCE)
-        return None
-    if driver.wait(PATIENCE) == 0:
-        return None
-    run.check_told(rule, pattern)
-    return f"{words} after {delay:.1f} s"
+def starve(number):
+    """Leave a process no more memory than it has, by a limit of its address space."""
+    pages = int(Path(f"/proc/{number}/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (1 << 16)
+    resource.prlimit(number, resource.RLIMIT_AS, (most, most))
 
 
-def kill_job(run, rule, random):
-    """SIGKILL of a job, as by a system without memory or of a machine that is lost."""
-    return hit_job(run, rule, random, lambda number: os.kill(number, signal.SIGKILL), "killed", "(^|\n)ended ")
+# What is done to a job's process, and what the last lines of its log must say of it. A library that is refused memory
+# may end its process itself.
+JOB_KINDS = {
+    "job killed": (lambda number: os.kill(number, signal.SIGKILL), "(^|\n)ended "),
+    "job cancelled": (lambda number: os.kill(number, signal.SIGTERM), "(^|\n)ended "),
+    "no memory left": (starve, r"[Mm]emory|[Aa]lloc|start new thread|(^|\n)ended |failed to map|shared object"),
+}
 
 
-def cancel_job(run, rule, random):
-    """SIGTERM of a job, as by scancel or at the end of its time."""
-    return hit_job(run, rule, random, lambda number: os.kill(number, signal.SIGTERM), "cancelled", "(^|\n)ended ")
+def hit_jobs(run, kinds, random, end):
+    """Make all, and hit the first job of each stage at a random moment, whatever else goes on.
 
+    Args:
+        run: a :class:`Run`.
+        kinds: stage to kind, of JOB_KINDS.
+        random: generator of the moments.
+        end: when to stop, by the monotonic clock.
 
-def starve(run, rule, random):
-    """No more memory for a job from some moment on, by a limit of its address space."""
-
-    def limit(number):
-        pages = int(Path(f"/proc/{number}/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + (1 << 16)
-        resource.prlimit(number, resource.RLIMIT_AS, (most, most))
-
-    # a library that is refused memory may end its process itself; a thread that cannot be started is a RuntimeError
-    pattern = r"[Mm]emory|allocat|can't start new thread|(^|\n)ended |failed to map|cannot open shared object"
-    return hit_job(run, rule, random, limit, "no memory left", pattern)
+    Returns:
+        Stage to what was seen: None where the fault came too late, and an :class:`Undone` where it is not told of.
+        Only stages of which a job was there.
+    """
+    driver, due, hit = run.start("--keep-going"), {}, {}
+    while driver.poll() is None:
+        time.sleep(STEP)
+        now = time.monotonic()
+        for stage, number in run.jobs():
+            if stage in kinds and stage not in due:
+                due[stage] = (number, now, now + run.moment(stage, random))
+        for stage, (number, began, moment) in due.items():
+            if stage not in hit and now >= moment:
+                try:
+                    JOB_KINDS[kinds[stage]][0](number)
+                    hit[stage] = f"{kinds[stage]} after {now - began:.1f} s"
+                except (ProcessLookupError, FileNotFoundError, PermissionError):  # it has ended
+                    hit[stage] = None
+        if now > end:
+            driver.terminate()  # it waits for its jobs
+            end = float("inf")
+    for stage in due:
+        if hit.setdefault(stage) is not None:
+            try:
+                hit[stage] = hit[stage] if run.check_told(stage, JOB_KINDS[kinds[stage]][1]) else None
+            except Undone as error:
+                hit[stage] = error
+    return hit
 
 
 def kill_driver(run, rule, random):
@@ -224,7 +246,7 @@ def kill_all(run, rule, random):
     delay = run.moment(rule, random)
     driver, _ = run.begin(rule, delay)
     os.killpg(driver.pid, signal.SIGKILL)
-    for number in run.jobs():
+    for _, number in run.jobs():
         os.kill(number, signal.SIGKILL)
     driver.wait()
     return f"all killed {delay:.1f} s into the job"
@@ -297,13 +319,10 @@ def cut_output(run, rule, random):
     return f"{seen}, {'refused' if status else 'read by nobody'} ({', '.join(readers)})"
 
 
-KINDS = {
-    "job killed": kill_job,
-    "job cancelled": cancel_job,
+RUN_KINDS = {
     "driver killed, its job goes on": kill_driver,
     "all killed at once": kill_all,
     "two drivers": start_two,
-    "no memory left": starve,
     "disk full": fill_disk,
     "output cut off": cut_output,
 }
