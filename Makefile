@@ -62,7 +62,7 @@ bench: $(STAMP_DEV)
 	PYTHONPATH=. $(BIN)/python benchmarks/dag.py
 
 faults: $(STAMP_DEV)
-	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/python -m tests.faults.campaign --table docs/faults.md
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/python -m tests.faults.campaign results/faults --table docs/faults.md
 
 # for the tests on a cluster, as root; the tests start it and end it
 slurm:

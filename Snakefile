@@ -38,6 +38,12 @@ include: "rules/explorer.smk"
 include: "rules/published.smk"
 
 
+# a job that was killed cannot say so in its log
+onerror:
+    for path in note_killed("results/logs"):
+        print(f"killed: {path}", file=sys.stderr)
+
+
 rule all:
     """Make every figure and table of the run, its methods paragraph, and the explorer."""
     default_target: True

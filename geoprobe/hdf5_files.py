@@ -10,7 +10,7 @@ def naming(path):
     """What cannot be read of a file inside is an error that names it; nothing else is to be done inside.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        OSError: the system's own, such as of a file that is not there.
         ValueError: what is asked of it is not there, or cannot be read.
     """
     try:
@@ -18,7 +18,7 @@ def naming(path):
     # what h5py raises for a damaged or missing part depends on which part it is
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
         said = isinstance(error, ValueError) and str(path) in str(error)
-        if said or isinstance(error, FileNotFoundError):
+        if said or getattr(error, "errno", None):
             raise
         raise ValueError(f"{path}: damaged, or not laid out as is needed ({error}); get or make it anew.") from error
 

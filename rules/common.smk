@@ -44,7 +44,7 @@ from geoprobe.probes.options import (
     ranking_of,
     shown_options,
 )
-from geoprobe.runtime import use_checkout
+from geoprobe.runtime import note_killed, use_checkout
 from geoprobe.secrets import redact
 
 # Jobs use the package of this checkout, wherever they are started from.

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geoprobe.hdf5_files import reading
+from geoprobe.whole import check_whole
 
 DONE = "chunks_done"
 SPARE = 256  # files that a process has open beside the shards of a store
@@ -117,7 +118,7 @@ def _allow_open_files(path, shards):
 
 
 def _check_sources(path, data):
-    """HDF5 reads a fill value from a file that is not there, or that it cannot open."""
+    """HDF5 reads a fill value from a file that is not there, that it cannot open, or whose end is not there."""
     sources = data.virtual_sources() if data.is_virtual else []
     _allow_open_files(path, len(sources))
     for source in sources:
@@ -127,6 +128,7 @@ def _check_sources(path, data):
                 f"{path}: its features lie in {shard}, which is not there; move the folder of shards along with it, "
                 "or delete both to extract them again."
             )
+        check_whole(shard)
 
 
 def match_rows(path, stored, ids):

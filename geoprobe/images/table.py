@@ -54,9 +54,16 @@ def column_names(path):
         return next(filter(None, rows), [])
 
 
+def _is_ended(path):
+    """Whether a text file ends in a line break."""
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 1))
+        return file.read() in (b"\n", b"\r", b"")
+
+
 def _fields(rows, header, path):
     """Rows with as many fields as there are columns."""
-    width = len(header)
+    width, ended, row = len(header), _is_ended(path), header
     for row in rows:
         if len(row) > width and any(row[width:]):
             raise ValueError(
@@ -64,6 +71,11 @@ def _fields(rows, header, path):
                 "Put a field that holds a comma between quotation marks."
             )
         yield row[:width] if len(row) >= width else row + [""] * (width - len(row))
+    if len(row) < width and not ended:
+        raise ValueError(
+            f"{path}: the last line has {len(row)} fields under {width} columns, and no end. Was the file cut off? "
+            "Put a whole copy of it in its place."
+        )
 
 
 def _csv_frames(path, columns):

@@ -127,6 +127,7 @@ USERS = {
     "geoprobe": RULES,
     "geoprobe.runtime": RULES,
     "geoprobe.secrets": RULES,
+    "geoprobe.whole": RULES,
     "geoprobe.config": set(),
     "geoprobe.freshness": set(),
     "geoprobe.words": TRAIN | {"assign_clusters"},
@@ -268,6 +269,7 @@ for name in ("finetuning", "poolings", "prompts", "published", "push", "steering
 USERS_BY_NAME = {
     "geoprobe.runtime": BY_NAME,
     "geoprobe.secrets": BY_NAME,
+    "geoprobe.whole": BY_NAME,
     "geoprobe.models.loading": MODEL_USERS,
     "geoprobe.models.loaders.encoder": MODEL_USERS,
     "geoprobe.models.loaders.multimodal": set(),

@@ -15,7 +15,7 @@ def plot(store, fits, label, poolings, target, cv, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.store,
             snakemake.input.fits,

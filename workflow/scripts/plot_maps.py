@@ -22,7 +22,7 @@ def plot(store, fits, labels, poolings, target, cv, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.store,
             dict(zip(snakemake.params.labels, snakemake.input.fits, strict=True)),

@@ -12,6 +12,6 @@ def plot(choices, headline, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
         plot(snakemake.input.choices, headline, snakemake.output, snakemake.params.dpi)

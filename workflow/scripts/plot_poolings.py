@@ -18,7 +18,7 @@ def plot(families, prompts, poolings, depth, where, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         headline = dict(snakemake.params.headline)
         where = {name: headline[name] for name in ("target", "cv")}
         plot(

@@ -14,6 +14,6 @@ def plot(transfer, ranking, headline, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
         plot(snakemake.input.transfer, snakemake.input.ranking, headline, snakemake.output, snakemake.params.dpi)
