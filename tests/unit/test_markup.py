@@ -16,7 +16,7 @@ from test_figures import LABELS, NAMES, ranking, squares, summary
 
 from geoprobe.figures import contact_sheet, heatmap, layers, localizability
 from geoprobe.figures.style import figure, save_figure
-from geoprobe.methods import as_html
+from geoprobe.methods.page import as_html
 from geoprobe.tables import View, write_formats
 
 HOSTILE = [

@@ -403,9 +403,13 @@ def test_the_log_of_a_job_that_is_cancelled_says_so(tmp_path):
 def test_a_process_that_a_job_forks_and_ends_is_not_taken_for_the_job(tmp_path):
     body = """
         import os, signal, time
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
+            os.write(writing, b"there")  # a signal before this may be lost in the fork
             time.sleep(60)
+            os._exit(0)
+        os.read(reading, 5)
         os.kill(child, signal.SIGTERM)
         os.waitpid(child, 0)
     """
