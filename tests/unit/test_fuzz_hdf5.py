@@ -164,5 +164,5 @@ def test_a_feature_store_of_any_bytes(folder, data):
 def test_an_error_of_who_reads_a_store_stays_what_it_is(folder):
     path = folder / "features.h5"
     path.write_bytes(file_bytes(fill_features))
-    with pytest.raises(TypeError, match="^of the reader$"), open_layers(path, np.array(IDS), 1000):
+    with pytest.raises(TypeError, match=r"^of the reader$"), open_layers(path, np.array(IDS), 1000):
         raise TypeError("of the reader")
