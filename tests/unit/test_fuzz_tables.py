@@ -168,11 +168,12 @@ def photos(tmp_path_factory):
     return photos
 
 
-@pytest.mark.parametrize(("form", "seed"), [("im2gps3k", IM2GPS), ("yfcc4k", YFCC)])
+@pytest.mark.parametrize(("form", "seed"), [("im2gps3k", IM2GPS), ("yfcc4k", YFCC)], ids=["csv", "text"])
 @pytest.mark.parametrize("swapped", ["auto", False])
 def test_a_list_of_im2gps(folder, photos, form, seed, swapped):
     captions = ["title", "tags"] if form == "yfcc4k" else []
 
+    @example(data=b"\x80" + seed)
     @given(data=damaged([seed], WORDS))
     def run(data):
         path = write(folder, f"{form}.txt", data)
