@@ -60,6 +60,7 @@ def make_inputs(folder, address):
             images[number] = np.fromfile(folder / path, dtype=np.uint8)
     for name, source in SOURCES.items():
         config = {"run": {"datasets": [name], "models": ["colour-histogram"]}, "datasets": {name: source | BALANCE}}
+        config["clusters"] = {"count": 2, "names": {"set": "places"}}
         config["download"] = {"limits": {"allow_private": True}}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
 
@@ -125,7 +126,9 @@ def damage_input(name, kind, folder, random):
         if name == "photos":
             check_left_out(hit, status, words)
         # of a pack, its folder is named, which is to be removed
-        elif status == 0 or not re.search(rf"Error: .*{re.escape(FILES[name].removesuffix('/images.pack'))}", words):
+        elif status == 0 or not re.search(
+            rf"(Error|config): .*{re.escape(FILES[name].removesuffix('/images.pack'))}", words
+        ):
             raise Undone(f"{seen}: status {status}, and no error names it:\n{words[-3000:]}")
         if name == "downloads":
             shutil.rmtree(hit / PACK)
