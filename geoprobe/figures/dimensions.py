@@ -53,7 +53,8 @@ def draw(frame):
     columns = min(CLOSER if many else COLUMNS, len(models))
     count = -(-len(models) // columns)
     drawn, axes = figure(
-        PAGE, 1.0 + (1.25 if many else 1.55) * count, nrows=count, ncols=columns, squeeze=False, sharex=True, sharey=True
+        PAGE, 1.0 + (1.25 if many else 1.55) * count,
+        nrows=count, ncols=columns, squeeze=False, sharex=True, sharey=True,
     )  # fmt: skip
     for panel, label in zip(axes.flat, models, strict=False):
         rows = known[known["label"] == label]

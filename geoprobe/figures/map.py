@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.patches import Ellipse
 
 from geoprobe.figures.coastlines import draw_coastlines, place_of, project
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure, plt
 from geoprobe.geodesy import great_circle_km
 
@@ -173,13 +174,10 @@ def draw_side_by_side(models):
         panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
         panel.set_axis_off()
         panel.set_title(f"{label}\n{f'{median:,.0f} km' if images else 'nothing could be tested'}", size=7, y=1.0)
-    sizes = {images for _, _, images in models.values()}
+    counts = span([images for _, _, images in models.values()])
     drawn.colorbar(
-        plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP), ax=panels, extend="max", location="bottom", aspect=50,
-        label=f"Median great-circle error (km) of the images in a cell; over each map that of all {max(sizes):,} images"
-        if len(sizes) == 1
-        else f"Median great-circle error (km) of the images in a cell; over each map that of all, {min(sizes):,} to "
-        f"{max(sizes):,} images",
-        shrink=0.8, pad=0.01,
+        plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP),
+        ax=panels, extend="max", location="bottom", aspect=50, shrink=0.8, pad=0.01,
+        label=f"Median great-circle error (km) of the images in a cell; over each map that of all (n = {counts} images)",
     )  # fmt: skip
     return drawn
