@@ -116,5 +116,7 @@ def draw(families, names):
     add_bar(drawn, shown, axes[:, 0])
     whole = families["cluster"] == "all"
     counts = f"All images: {write_counts(families[whole])}. Clusters: {write_counts(families[~whole])}"
-    drawn.supxlabel(f"Under each R²: its 95 % interval; dot: the interval includes 0\n{counts}", size=7)
+    signs = "Under each R²: its 95 % interval; dot: the interval includes 0"
+    signs += "; –: nothing could be fitted" * bool(tables["r2"].isna().any(axis=None))
+    drawn.supxlabel(f"{signs}\n{counts}", size=7)
     return drawn

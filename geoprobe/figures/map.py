@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Ellipse
 
-from geoprobe.figures.coastlines import draw_coastlines
+from geoprobe.figures.coastlines import draw_coastlines, place_of, project
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure, plt
 from geoprobe.geodesy import great_circle_km
 
@@ -12,7 +14,8 @@ CMAP = "viridis_r"
 MOST_POINTS = 20_000  # more would hide each other; the map of errors counts all images
 COARSE, FINE = 5.0, 2.5  # degrees of latitude of a cell
 MANY = 50_000  # images from which cells are fine
-ACROSS = 4  # small maps
+ACROSS = 5  # small maps
+WIDEST = 2 * np.sqrt(2)  # half axis of the projected globe
 
 
 def equal_area_cells(positions, degrees):
@@ -48,12 +51,12 @@ def median_errors(truth, error, degrees):
     Returns:
         A frame: south, north, west, east (degrees), km, images; a row a cell with images.
     """
-    edges = pd.DataFrame(equal_area_cells(truth, degrees), columns=["south", "north", "west", "east"])
-    # by one number, as four columns take several times as long; a cell's south and west are its own
-    cell = (edges["south"] * 1000 + edges["west"]).rename("cell")
-    grouped = edges.assign(km=error).groupby(cell)
-    found = grouped[["south", "north", "west", "east"]].first().assign(km=grouped["km"].median(), images=grouped.size())
-    return found.reset_index(drop=True)
+    edges = equal_area_cells(truth, degrees)
+    # a cell's south and west are its own: by one number, as by four columns it takes several times as long
+    _, first, cell = np.unique(edges[:, 0] * 1000 + edges[:, 2], return_index=True, return_inverse=True)
+    grouped = pd.Series(error).groupby(cell)
+    found = pd.DataFrame(edges[first], columns=["south", "north", "west", "east"])
+    return found.assign(km=grouped.median(), images=grouped.size())
 
 
 def summarise_errors(truth, predicted):
@@ -66,16 +69,16 @@ def summarise_errors(truth, predicted):
     return median_errors(truth, error, COARSE), float(np.median(error)) if len(error) else np.nan, len(error)
 
 
-def _dress(panel, name, labelled=True):
+def _dress(panel, name):
     panel.set_title(name)
     panel.set_xticks(np.radians(np.arange(-120, 121, 60)), [])
     labels = [f"{abs(v)}°{'NS'[v < 0] if v else ''}" for v in range(-60, 61, 30)]
-    panel.set_yticks(np.radians(np.arange(-60, 61, 30)), labels if labelled else [])
+    panel.set_yticks(np.radians(np.arange(-60, 61, 30)), labels)
     panel.grid(lw=0.3, color="0.85", zorder=0)
     panel.tick_params(labelsize=6)
 
 
-def _draw_cells(panel, cells, rasterized=False):
+def _draw_cells(panel, cells):
     from matplotlib.collections import PolyCollection
 
     edges = np.radians(cells[["south", "north", "west", "east"]].to_numpy(dtype=float).reshape(-1, 4))
@@ -87,10 +90,10 @@ def _draw_cells(panel, cells, rasterized=False):
     x = np.repeat(np.stack([west, east], axis=1), len(rise), axis=1)
     # projected here: matplotlib would put 75 points on each side, and a file of 25 MB
     shape = (*x.shape, 2)
-    corners = panel.transProjection.transform(np.stack([x, y], axis=2).reshape(-1, 2)).reshape(shape)
+    corners = project(np.stack([x, y], axis=2).reshape(-1, 2)).reshape(shape)
     cells = PolyCollection(
         corners, array=cells["km"].to_numpy(dtype=float), cmap=CMAP, zorder=0.5, lw=0.2, edgecolors="face",
-        transform=panel.transAffine + panel.transAxes, rasterized=rasterized,
+        transform=place_of(panel),
     )  # fmt: skip
     cells.set_clim(0, LONGEST_KM)
     panel.add_collection(cells, autolim=False)
@@ -157,24 +160,24 @@ def draw_side_by_side(models):
     """
     across = min(ACROSS, len(models))
     down = -(-len(models) // across)
-    drawn, axes = figure(
-        PAGE, 0.8 + down * PAGE / across * 0.64, nrows=down, ncols=across, squeeze=False,
-        subplot_kw={"projection": "mollweide"},
-    )  # fmt: skip
+    # plain axes: those of a projection take seconds of their own
+    drawn, axes = figure(PAGE, 0.9 + down * (PAGE / across / 2 + 0.34), nrows=down, ncols=across, squeeze=False)
     for panel in axes.flat[len(models) :]:
         panel.remove()
-    for panel, (label, (cells, median, images)) in zip(axes.flat, models.items(), strict=False):
-        _draw_cells(panel, cells, rasterized=True)  # ten thousands in all
+    panels = axes.flat[: len(models)]
+    for panel, (label, (cells, median, images)) in zip(panels, models.items(), strict=True):
+        _draw_cells(panel, cells)
         draw_coastlines(panel)
-        _dress(panel, f"{label}\n{f'{median:,.0f} km' if images else 'nothing could be tested'}", labelled=False)
-        panel.title.set_size(7)
-    sizes = {images for _, _, images in models.values()}
+        panel.set_rasterization_zorder(2)  # ten thousands of cells in all
+        panel.add_patch(Ellipse((0, 0), 2 * WIDEST, WIDEST, fill=False, lw=0.6, zorder=3))
+        panel.set(aspect="equal", xlim=(-1.01 * WIDEST, 1.01 * WIDEST), ylim=(-0.51 * WIDEST, 0.51 * WIDEST))
+        panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
+        panel.set_axis_off()
+        panel.set_title(f"{label}\n{f'{median:,.0f} km' if images else 'nothing could be tested'}", size=7, y=1.0)
+    counts = span([images for _, _, images in models.values()])
     drawn.colorbar(
-        plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP), ax=axes, extend="max", location="bottom", aspect=50,
-        label=f"Median great-circle error (km) of the images in a cell; over each map that of all {max(sizes):,} images"
-        if len(sizes) == 1
-        else f"Median great-circle error (km) of the images in a cell; over each map that of all, {min(sizes):,} to "
-        f"{max(sizes):,} images",
-        shrink=0.8, pad=0.01,
+        plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP),
+        ax=panels, extend="max", location="bottom", aspect=50, shrink=0.8, pad=0.01,
+        label=f"Median great-circle error (km) of the images in a cell; over each map that of all (n = {counts} images)",
     )  # fmt: skip
     return drawn

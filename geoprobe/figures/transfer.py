@@ -59,6 +59,7 @@ def draw_side_by_side(frame, names):
     drawn, axes = figure(PAGE, 0.9 + down * (side + 0.12), nrows=down, ncols=across, squeeze=False)
     shown = None
     for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
         panel.set_axis_off()
     for panel, label in zip(axes.flat, labels, strict=False):
         shown = panel.imshow(_matrix(known[known["label"] == label], names), cmap=DIVERGING, vmin=-1, vmax=1)
@@ -66,7 +67,7 @@ def draw_side_by_side(frame, names):
         # all images are no cluster
         panel.axhline(0.5, color="white", lw=1)
         panel.axvline(0.5, color="white", lw=1)
-        panel.set_title(textwrap.fill(label, round(15 * side)), size=6.5)
+        panel.set_title(textwrap.fill(label, round(15 * side)), size=6.5, y=1.0)
     drawn.colorbar(
         shown, ax=axes, label="R² (latitude, longitude)", extend="min", ticks=[-1, -0.5, 0, 0.5, 1], pad=0.01,
         location="bottom", aspect=50, shrink=0.8,

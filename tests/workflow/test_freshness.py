@@ -219,7 +219,7 @@ USERS = {
     "geoprobe.figures": PLOTS | EXPLORER,
     "geoprobe.figures.style": PLOTS,
     "geoprobe.figures.coastlines": EXPLORER | {"plot_balance"} | MAPS,
-    "geoprobe.figures.counts": PLOTS - MAPS - {"plot_balance", "plot_contact_sheet", "plot_elbow"},
+    "geoprobe.figures.counts": PLOTS - {"plot_balance", "plot_contact_sheet", "plot_elbow"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
     | {"plot_cross_validations", "plot_scale"},
     "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers"} | CORRELATIONS,
