@@ -158,13 +158,14 @@ def feature_sentences(features, device, protocol):
     return sentences
 
 
-def _named(names, labels):
-    """How clusters were named."""
+def _named(names):
+    """How clusters were named; a path of labels is one on somebody's machine."""
     if names["by"] == "captions":
         return f"the {names['words']} caption words ({names['set']}) over-represented in each"
     if names["by"] == "text":
         weights = f", {names['pretrained']}" if names["pretrained"] else ""
-        given = listed(names["labels"]) if isinstance(names["labels"], list) else labels
+        labels = names["labels"] or "the published ones of 40 clusters"
+        given = listed(labels) if isinstance(labels, list) else "a table" if names["labels"] else labels
         return f"the label, of {given}, most like their images ({names['model']}{weights}; “{names['template']}”)"
     return {"table": "a table", "number": "their numbers"}[names["by"]]
 
@@ -199,8 +200,7 @@ def cluster_sentences(clusters, ways, localizability):
             done = {"source": "into one cluster, the data set itself", "stored": "as its file does"}[way]
         sentences.append(f"Images of {name} were sorted {done}.")
     if {"kmeans", "stored"} & {*ways.values()}:
-        labels = clusters["names"]["labels"] or "the published ones of the 40 clusters"
-        sentences.append(f"Clusters were named by {_named(clusters['names'], labels)}.")
+        sentences.append(f"Clusters were named by {_named(clusters['names'])}.")
     if clusters["matched"]:
         count, seed = clusters["matched"]["images"], clusters["matched"]["seed"]
         if count == "smallest":
