@@ -267,9 +267,8 @@ function drawMap() {
   const traces = [
     { type: POINTS, mode: "lines", ...coasts, line: { color: "#8a8f96", width: 1 }, hoverinfo: "skip" },
     main,
-    { type: POINTS, mode: "lines+markers", x: [], y: [], line: { color: "#c0392b", width: 2 }, hoverinfo: "skip",
-      marker: { symbol: ["circle-open", "x"], size: 9, color: "#c0392b" } },
   ];
+  layout.shapes = [];
   const step = element("step");
   element("step-label").hidden = Boolean(cells) || !shown.length;
   step.max = Math.max(0, shown.length - 1);
@@ -300,11 +299,17 @@ function showPoint(index) {
   element("step").value = state.shown.length - 1 - index;
   // the shorter way round: over the antimeridian the line leaves at one side and comes in at the other
   const turn = point.lon - point.aLon > 180 ? -360 : point.lon - point.aLon < -180 ? 360 : 0;
-  const x = [point.aLon, point.lon + turn];
-  const y = [point.aLat, point.lat];
-  const symbols = ["circle-open", "x"];
-  if (turn) { x.push(null, point.aLon - turn, point.lon); y.push(null, point.aLat, point.lat); symbols.push("x", "circle-open", "x"); }
-  Plotly.restyle("map", { x: [x], y: [y], "marker.symbol": [symbols] }, [2]);
+  const lines = [[point.aLon, point.lon + turn], ...(turn ? [[point.aLon - turn, point.lon]] : [])];
+  const line = { color: "#c0392b", width: 2 };
+  const sign = (x, y, type, [x0, x1, y0, y1]) => (
+    { type, x0, x1, y0, y1, xanchor: x, yanchor: y, xsizemode: "pixel", ysizemode: "pixel", line });
+  // shapes lie above the points, and leave these as they are drawn
+  Plotly.relayout("map", { shapes: [
+    ...lines.map(([x0, x1]) => ({ type: "line", x0, x1, y0: point.aLat, y1: point.lat, line })),
+    sign(point.aLon, point.aLat, "circle", [-5, 5, -5, 5]),
+    sign(point.lon, point.lat, "line", [-4, 4, -4, 4]),
+    sign(point.lon, point.lat, "line", [-4, 4, 4, -4]),
+  ] });
   const picture = state.images.thumbnails[point.image];
   state.images.numbers ??= decode(state.images.rows, Uint32Array);
   const name = state.images.ids ? state.images.ids[point.image] : `image ${state.images.numbers[point.image] + 1}`;

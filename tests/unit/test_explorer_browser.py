@@ -93,16 +93,16 @@ def test_hovering_names_the_image_and_leads_to_its_prediction(page, folder):
     page.hover(x, y)
     words = page.wait_for("element('point').textContent")
     assert words.startswith("photo <")
-    assert page.evaluate("element('map').data[2].x.length") >= 2
+    assert page.evaluate("element('map').layout.shapes.map((shape) => shape.type)").count("line") >= 3
     # by the keyboard: the slider goes through all of them
     page.evaluate("element('step').focus()")
     page.press("ArrowLeft")  # the largest error is at the right end
     assert page.wait_for(f"element('point').textContent !== {json.dumps(words)}")
     # the line to each prediction takes long to draw
     seen = page.evaluate(
-        "(() => { const { restyle } = Plotly; Plotly.restyle = () => {};"
+        "(() => { const { relayout } = Plotly; Plotly.relayout = () => {};"
         "const seen = state.shown.map((p, i) => (showPoint(i), document.querySelectorAll('#point img').length));"
-        "Plotly.restyle = restyle; return seen.join('') })()"
+        "Plotly.relayout = relayout; return seen.join('') })()"
     )
     assert 18 <= seen.count("1") <= 20
     assert_quiet(page)

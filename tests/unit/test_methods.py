@@ -4,6 +4,7 @@ import copy
 import html.parser
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -198,6 +199,19 @@ def test_what_a_run_does_not_have_is_not_told():
     seeds = text_of(options_of({"encoders": {"seeds": [1, 2]}, "probes": {"ridge": {"cv": ["blocked", "countries"]}}}))
     assert "of countries where those are held out, and of the training seeds of a model" in seeds["Scores"]
     assert "with seeds 1 and 2" in seeds["Models"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [(None, "the published ones"), (["sea", "sand"], "sea and sand"), ("own.csv", "a table")],
+)
+def test_labels_of_clusters_are_told_without_their_path(tmp_path, labels, said):
+    if labels == "own.csv":
+        labels = str(tmp_path / labels)
+        Path(labels).write_text("cluster,name\n0,sea\n1,sand\n")
+    text = text_of(options_of({"clusters": {"names": {"by": "text", "labels": labels}}}))["Clusters"]
+    assert f"named by the label, of {said}" in text
+    assert str(tmp_path) not in text
 
 
 def test_what_was_made_is_in_the_text():

@@ -215,7 +215,7 @@ USERS = {
     "geoprobe.analysis.transfer": {"relate_clusters"},
     "geoprobe.analysis.correlation": {"relate_clusters"},
     "geoprobe.analysis.dimensions": {"ablate_dimensions"},
-    **{f"geoprobe.explorer{name}": EXPLORER for name in ("", ".data", ".page")},
+    **{f"geoprobe.explorer{name}": EXPLORER for name in ("", ".budget", ".data", ".maps", ".page")},
     "geoprobe.figures": PLOTS | EXPLORER,
     "geoprobe.figures.style": PLOTS,
     "geoprobe.figures.coastlines": EXPLORER | {"plot_balance"} | MAPS,
