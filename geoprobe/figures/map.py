@@ -178,6 +178,6 @@ def draw_side_by_side(models):
     drawn.colorbar(
         plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP),
         ax=panels, extend="max", location="bottom", aspect=50, shrink=0.8, pad=0.01,
-        label=f"Median great-circle error (km) of the images in a cell; above a map that of all (n = {counts} images)",
+        label=f"Median great-circle error (km) of the images in a cell; over each map of all (n = {counts} images)",
     )  # fmt: skip
     return drawn
