@@ -35,8 +35,14 @@ def configuration(shards, folder):
     }
 
 
+def cpu_seconds():
+    """CPU time of all processes that have been started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def plan(shards, target, batch=None):
-    """Seconds, jobs and peak memory in MB of a dry run, or of one batch of a rule's inputs, as Snakemake's --batch.
+    """Seconds, seconds of CPU, jobs and peak memory in MB of a dry run, or of one batch of a rule's inputs.
 
     Raises:
         subprocess.CalledProcessError: Snakemake refuses the configuration; its message has been printed.
@@ -47,16 +53,16 @@ def plan(shards, target, batch=None):
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", folder]
         command += ["--cores", "1", "-n", "--quiet", "rules", "--configfile", str(path)]
         command += [*(["--batch", batch] if batch else []), "--", target]
-        start = time.monotonic()
+        start, before = time.monotonic(), cpu_seconds()
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        seconds = time.monotonic() - start
+        seconds, used = time.monotonic() - start, cpu_seconds() - before
     if done.returncode:
         print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
         done.check_returncode()
     jobs = re.search(r"^total\s+(\d+)", done.stdout + done.stderr, re.MULTILINE)
     # the highest of all children so far: sizes are run from small to large
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return seconds, int(jobs[1]), peak
+    return seconds, used, int(jobs[1]), peak
 
 
 if __name__ == "__main__":
@@ -65,7 +71,7 @@ if __name__ == "__main__":
     parser.add_argument("--target", default="results/features/many/colour-histogram/none.h5")
     parser.add_argument("--batch", help="such as build_images=1/10; see Snakemake's --batch")
     arguments = parser.parse_args()
-    print("shards  jobs    seconds  MB")
+    print("shards  jobs    seconds  CPU s    MB")
     for number in sorted(arguments.shards):
-        took, count, memory = plan(number, arguments.target, arguments.batch)
-        print(f"{number:<7} {count:<7} {took:<8.1f} {memory:.0f}", flush=True)
+        took, used, count, memory = plan(number, arguments.target, arguments.batch)
+        print(f"{number:<7} {count:<7} {took:<8.1f} {used:<8.1f} {memory:.0f}", flush=True)
