@@ -4,6 +4,7 @@ A data set of addresses of N download shards and N feature shards, one public mo
 `snakemake -n` reads no image. There is no job an image: jobs grow with shards.
 
     python benchmarks/dag.py --shards 100 1000 10000
+    python benchmarks/dag.py --shards 10000 --batch build_images=1/10 --target results/images/many.h5
 """
 
 import argparse
@@ -34,8 +35,14 @@ def configuration(shards, folder):
     }
 
 
-def plan(shards, target):
-    """Seconds, jobs and peak memory in MB of a dry run.
+def cpu_seconds():
+    """CPU time of all processes that have been started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def plan(shards, target, batch=None):
+    """Seconds, seconds of CPU, jobs and peak memory in MB of a dry run, or of one batch of a rule's inputs.
 
     Raises:
         subprocess.CalledProcessError: Snakemake refuses the configuration; its message has been printed.
@@ -44,25 +51,27 @@ def plan(shards, target):
         path = Path(folder, "many.yaml")
         path.write_text(yaml.safe_dump(configuration(shards, folder)), encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", folder]
-        command += ["--cores", "1", "-n", "--quiet", "rules", "--configfile", str(path), "--", target]
-        start = time.monotonic()
+        command += ["--cores", "1", "-n", "--quiet", "rules", "--configfile", str(path)]
+        command += [*(["--batch", batch] if batch else []), "--", target]
+        start, before = time.monotonic(), cpu_seconds()
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        seconds = time.monotonic() - start
+        seconds, used = time.monotonic() - start, cpu_seconds() - before
     if done.returncode:
         print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
         done.check_returncode()
     jobs = re.search(r"^total\s+(\d+)", done.stdout + done.stderr, re.MULTILINE)
     # the highest of all children so far: sizes are run from small to large
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return seconds, int(jobs[1]), peak
+    return seconds, used, int(jobs[1]), peak
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--target", default="results/features/many/colour-histogram/none.h5")
+    parser.add_argument("--batch", help="such as build_images=1/10; see Snakemake's --batch")
     arguments = parser.parse_args()
-    print("shards  jobs    seconds  MB")
+    print("shards  jobs    seconds  CPU s    MB")
     for number in sorted(arguments.shards):
-        took, count, memory = plan(number, arguments.target)
-        print(f"{number:<7} {count:<7} {took:<8.1f} {memory:.0f}", flush=True)
+        took, used, count, memory = plan(number, arguments.target, arguments.batch)
+        print(f"{number:<7} {count:<7} {took:<8.1f} {used:<8.1f} {memory:.0f}", flush=True)

@@ -68,12 +68,22 @@ def table_look(options):
 
 
 def _look(paths):
-    """Digest of what can be told of files without reading them, also that one is not there; "" without any file."""
+    """Digest of what can be told of files without reading them, also that one is not there; "" without any file.
+
+    Where they cannot be listed it is "" as well: the stage that reads them says why.
+    """
     told = []
-    for path in paths:
-        try:
-            state = os.stat(path)
-            told.append(f"{path}\0{state.st_size} {state.st_mtime_ns}")
-        except (OSError, ValueError):
-            told.append(f"{path}\0not there")
+    try:
+        for path in paths:
+            told.append(f"{path}\0{_state(path)}")
+    except (OSError, ValueError):  # a folder that may not be entered, a table that is none
+        return ""
     return hashlib.sha256("\n".join(told).encode("utf-8", "surrogateescape")).hexdigest()[:16] if told else ""
+
+
+def _state(path):
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):  # a table may say anything
+        return "not there"
+    return f"{state.st_size} {state.st_mtime_ns}"

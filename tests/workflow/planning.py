@@ -59,8 +59,8 @@ def plan(config, targets, folder):
     """Jobs of a configuration laid over the default, planned in a folder.
 
     Returns:
-        A dict from the paths that a job makes, or the name of a target rule, to (rule, wildcards, params, inputs):
-        wildcards a dict, params as Snakemake records and compares them, inputs a set of paths.
+        A dict from the paths that a job makes to (rule, wildcards, params, inputs): wildcards a dict, params as Snakemake
+        records and compares them, inputs a set of paths. Target rules, which make nothing, are left out.
     """
     with (
         contextlib.chdir(folder),
@@ -85,13 +85,14 @@ def plan(config, targets, folder):
         workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
         workflow.async_run(workflow.dag.init())
         return {
-            tuple(map(str, job.output)) or (job.rule.name,): (
+            tuple(map(str, job.output)): (
                 job.rule.name,
                 dict(job.wildcards_dict),
                 workflow.persistence._params(job),
                 {str(path) for path in job.input},
             )
             for job in workflow.dag.jobs
+            if job.output
         }
 
 

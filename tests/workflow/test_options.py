@@ -5,6 +5,7 @@ Snakemake re-runs these and what follows from them is asked of it in test_freshn
 """
 
 import copy
+import shutil
 
 import pytest
 import yaml
@@ -15,8 +16,12 @@ from geoprobe.models.registry import COLUMNS
 
 pytestmark = pytest.mark.workflow
 
-BALANCE = {"minimum": 5, "maximum": 5, "seed": 1}
-OWN = {"balance": BALANCE, "caption_sets": ["places"]}
+
+def own():
+    """What a data set of one's own needs; no two share it, as a change of the one would change the other."""
+    return {"balance": {"minimum": 5, "maximum": 5, "seed": 1}, "caption_sets": ["places"]}
+
+
 BASE = {
     "run": {
         "datasets": ["yfcc100m"],
@@ -34,12 +39,12 @@ BASE = {
             "metadata": ["*.csv"],
             "archives": ["*.zip"],
             "columns": {"id": "id"},
-            **OWN,
+            **own(),
         },
-        "hdf5": {"source": "hdf5", "path": "stored.h5", **OWN},
-        "folder": {"source": "folder", "path": "photos", **OWN},
-        "table": {"source": "table", "path": "table.csv", **OWN},
-        "urls": {"source": "urls", "path": "urls.csv", **OWN},
+        "hdf5": {"source": "hdf5", "path": "stored.h5", **own()},
+        "folder": {"source": "folder", "path": "photos", **own()},
+        "table": {"source": "table", "path": "table.csv", **own()},
+        "urls": {"source": "urls", "path": "urls.csv", **own()},
         "yfcc4k": {"metadata": "list.txt", "images": "images.zip"},
     },
     "boundaries": {"gadm": {"layers": [{"file": "polygons.gpkg", "country": "GID_0", "region": "GID_1"}]}},
@@ -97,7 +102,7 @@ OF_IMAGES = {
     "bluemarble.shares.probe": (0.3, PLANNED),
     "bluemarble.shares.tune": (0.2, PLANNED),
     "bluemarble.seed": (2, PLANNED),
-    "steering-landmarks.path": ("other.csv", LISTED),
+    "steering-landmarks.path": ("landmarks.csv", LISTED),
     "steering-landmarks.per_category": (4, LISTED),
     "steering-landmarks.width": (640, LISTED),
     "steering-landmarks.commons_api": ("https://commons.example", LISTED),
@@ -478,6 +483,7 @@ def folder(tmp_path_factory):
         folder.joinpath(name).write_text("\t".join(COLUMNS) + "\n" if name == "models.tsv" else "a photo")
     for name in ("table.csv", "other.csv", "urls.csv", "list.txt", "images.zip", "stored.h5", "polygons.gpkg"):
         folder.joinpath(name).write_text("path,url,latitude,longitude\nphotos/one.jpg,https://x.example/1.jpg,1,2\n")
+    shutil.copy(ROOT / "config/landmarks.csv", folder)
     for name in ("names.csv", "other_names.csv", "labels.csv"):
         folder.joinpath(name).write_text(f"cluster,name\n0,sea\n1,land\n2,{name}\n")
     return folder
