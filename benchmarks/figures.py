@@ -157,6 +157,9 @@ def timed(command):
 
 def by_snakemake(folder, paths):
     """Seconds that Snakemake takes to draw the figures at these paths anew."""
+    import paper_files
+
+    paper_files.order_times(folder / "results")
     for path in paths:
         (folder / path).unlink(missing_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]

@@ -56,7 +56,7 @@ def draw_side_by_side(frame, names):
     across = min(ACROSS, len(labels))
     down = -(-len(labels) // across)
     side = min(PAGE / across, 2.2)
-    drawn, axes = figure(PAGE, 0.9 + down * (side + 0.12), nrows=down, ncols=across, squeeze=False)
+    drawn, axes = figure(PAGE, 1.4 + down * (side + 0.3), nrows=down, ncols=across, squeeze=False)
     shown = None
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
