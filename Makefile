@@ -1,4 +1,4 @@
-# demo: set up and run the embedded experiment. test: set up and test. check: lint. bench: speed. faults: inject them. slurm: Debian's SLURM.
+# demo: set up and run the embedded experiment. test: set up and test. check: lint. fuzz: damaged files. audit: dependencies. bench: speed. faults: inject them. slurm: Debian's SLURM.
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.requirements-$(call hash,requirements.txt)
 STAMP_DEV := $(VENV)/.requirements-dev-$(call hash,requirements.txt requirements-dev.txt)
 SNAKEMAKE := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
-.PHONY: help setup demo report test check bench faults slurm clean
+.PHONY: help setup demo report test check fuzz audit bench faults slurm clean
 help:
 	@grep -E '^# [a-z]+:' Makefile | sed 's/^# //'
 
@@ -46,6 +46,13 @@ check: $(STAMP_DEV)
 	$(SNAKEMAKE) --lint
 	$(BIN)/codespell
 
+# what it finds is kept in .hypothesis/ and tried first the next time
+fuzz: $(STAMP_DEV)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --hypothesis-profile=long $(PYTEST_ARGS) tests/unit/test_fuzz_*.py
+
+audit: $(STAMP_DEV)
+	$(BIN)/python .ci/audit.py $(AUDIT_ARGS)
+
 bench: $(STAMP_DEV)
 	PYTHONPATH=. $(BIN)/python benchmarks/probes.py
 	PYTHONPATH=. $(BIN)/python benchmarks/extraction.py
@@ -55,7 +62,7 @@ bench: $(STAMP_DEV)
 	PYTHONPATH=. $(BIN)/python benchmarks/dag.py
 
 faults: $(STAMP_DEV)
-	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/python -m tests.faults.campaign --table docs/faults.md
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. $(BIN)/python -m tests.faults.campaign results/faults --table docs/faults.md
 
 # for the tests on a cluster, as root; the tests start it and end it
 slurm:

@@ -28,6 +28,7 @@ include: "rules/analysis_figures.smk"
 include: "rules/interventions.smk"
 include: "rules/finetuning.smk"
 include: "rules/image_figures.smk"
+include: "rules/map_figures.smk"
 include: "rules/intervention_figures.smk"
 include: "rules/comparison_figures.smk"
 include: "rules/figures.smk"
@@ -35,6 +36,12 @@ include: "rules/tables.smk"
 include: "rules/methods.smk"
 include: "rules/explorer.smk"
 include: "rules/published.smk"
+
+
+# a job that was killed cannot say so in its log
+onerror:
+    for path in note_killed("results/logs"):
+        print(f"killed: {path}", file=sys.stderr)
 
 
 rule all:

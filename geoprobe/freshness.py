@@ -15,7 +15,8 @@ from pathlib import Path
 
 PACKAGE = "geoprobe"
 ROOT = Path(__file__).resolve().parent.parent
-DOTTED = re.compile(rf"{PACKAGE}(\.[a-z_][a-z0-9_]*)+")
+# a string that spells a module's dotted name, in the dump of a syntax tree
+SPELT = re.compile(rf"Constant\(value='({PACKAGE}(?:\.[a-z_][a-z0-9_]*)+)'[,)]")
 
 
 def module_file(name, root):
@@ -27,14 +28,24 @@ def module_file(name, root):
     return None
 
 
-def imported_modules(tree, package=""):
+def statements(tree):
+    """The module, its statements at any depth, and the handlers and cases of these; what they are made of left out."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            pending += getattr(node, name, ())
+
+
+def imported_modules(tree, package="", text=None):
     """Dotted names in a syntax tree that may be package modules; `package` is where relative imports start.
 
     Import statements anywhere in the file count, and so do strings that spell a module's dotted name, as a
-    table of modules to be loaded by name holds.
+    table of modules to be loaded by name holds. `text` is the tree's dump, where that is there already.
     """
-    names = set()
-    for node in ast.walk(tree):
+    names = set(SPELT.findall(ast.dump(tree) if text is None else text))
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -42,16 +53,15 @@ def imported_modules(tree, package=""):
             module = ".".join(filter(None, [start, node.module]))
             names.add(module)
             names.update(f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
-            names.add(node.value)
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
     return {name for name in names | parents if name == PACKAGE or name.startswith(f"{PACKAGE}.")}
 
 
+# Hundreds of files are read before anything runs, so of each no more is walked than must be.
 @functools.cache
 def _parse(path, package, stamp):
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -60,7 +70,8 @@ def _parse(path, package, stamp):
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:]
-    return ast.dump(tree), frozenset(imported_modules(tree, package))
+    text = ast.dump(tree)
+    return text, frozenset(imported_modules(tree, package, text))
 
 
 def parse(path, root=ROOT):

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
+import socket
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 HUB = "https://huggingface.co"
 AGAIN = (408, 429, 500, 502, 503, 504)
@@ -19,6 +21,9 @@ OWN_HUB = (
     "A token is sent to the public hub alone, or to the one that HF_ENDPOINT names: if you trust this hub with yours, "
     "set HF_ENDPOINT to its address."
 )
+NO_HUB = "See whether endpoint or HF_ENDPOINT is the address of a hub."
+# a name that a hub gives to a commit or a file's content, and that becomes a part of addresses and paths
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 OFFLINE = {
     "dataset": "Unset it to fetch.",
     "model": "Unset it to fetch, or give the folder of files that you have as the id of a row with the loader local.",
@@ -44,9 +49,81 @@ def _trusted():
     return HUB, (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
+def _named(text):
+    """A name that the hub gave, if it can be a part of a path.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(text, str) or not NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of a commit or a file's content")
+    return text
+
+
+def _inside(path):
+    """The path of a file in the repository, if it leads nowhere else and can be written."""
+    from geoprobe.images.archives import is_unsafe
+
+    if is_unsafe(path) or path != path.encode("utf-8", "replace").decode():
+        raise ValueError(f"{path!r} is no path in a repository")
+    return path
+
+
 def file_url(endpoint, repo, commit, path, kind="dataset"):
     """Address of a file of a repository."""
     return f"{endpoint}/{PREFIXES[kind]}{repo}/resolve/{commit}/{quote(path)}"
+
+
+def check_addresses(endpoint, network):
+    """Let the hub's library ask the hub and public addresses alone, wherever it is led.
+
+    Args:
+        endpoint: address of the hub, whose own host may be private.
+        network: options of the network; `allow_private` is used.
+
+    A name that leads elsewhere between this check and the connection is not found out. What the library's own
+    downloader of large files (hf_xet) asks is not seen here.
+    """
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    from geoprobe.images.http import AddressRules, network_options
+
+    allowed = network_options(network)["allow_private"]
+    hub = urlsplit(endpoint).hostname
+    rules = AddressRules(allowed if isinstance(allowed, bool) and allowed else [hub, *(allowed or [])])
+
+    def checked_client():
+        client = default_client_factory()
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "request": [*hooks["request"], lambda request: _check(str(request.url), rules)]}
+        return client
+
+    set_client_factory(checked_client)
+
+
+def _check(address, rules):
+    """Raise FetchError for an address that is no public one and not allowed either."""
+    from yarl import URL
+
+    from geoprobe.images.fetch import FetchError
+    from geoprobe.images.http import RequestFailed, is_public
+
+    url = URL(address)
+    try:
+        rules.check(url, 1)
+    except RequestFailed as failure:
+        raise FetchError(address, failure.status, failure.detail) from failure
+    if rules.allows(url.raw_host) or rules.proxy_of(url):
+        return
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)}
+    except OSError:  # the request will fail for the same reason, and say so
+        return
+    if not all(map(is_public, found)):
+        raise FetchError(
+            address, "redirect to a private address", f"{url.raw_host} leads to {', '.join(sorted(found))}"
+        )
 
 
 def _is_transient(error):
@@ -94,13 +171,38 @@ class Repository:
         self.attempts, self.timeout_s = network["attempts"], network["timeout_s"]
         # None takes the user's, False none: a configuration of someone else's must not send it where that one likes
         self.token = None if self.endpoint in _trusted() else False
+        check_addresses(self.endpoint, network)
         self.api = HfApi(endpoint=self.endpoint, token=self.token)
         given = {"repo_type": kind, "revision": self.revision, "timeout": self.timeout_s}
-        info = self._ask(lambda: self.api.repo_info(self.name, **given))
-        self.commit = info.sha
-        licence = (info.card_data or {}).get("license") or ""
-        self.licence = licence if isinstance(licence, str) else ", ".join(licence)
-        self.restricted = bool(info.gated or info.private)
+        self.commit, self.licence, self.restricted = self._ask(lambda: self._info(given))
+
+    @contextlib.contextmanager
+    def _understood(self):
+        """An answer that is not laid out as a hub's is a FetchError."""
+        from huggingface_hub import errors
+
+        from geoprobe.images.fetch import FetchError
+
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            if isinstance(error, errors.HFValidationError | errors.HTTPError):
+                raise
+            detail = f"{type(error).__name__}: {error}"
+            raise FetchError(self._page(), "not understood", detail, advice=NO_HUB) from error
+
+    def _info(self, given):
+        """Commit, licence, and whether files are given to accounts only."""
+        from geoprobe.images.http import as_text
+
+        with self._understood():
+            info = self.api.repo_info(self.name, **given)
+            licence = (info.card_data or {}).get("license") or ""
+            licence = licence if isinstance(licence, str) else ", ".join(licence)
+            return _named(info.sha), as_text(licence), bool(info.gated or info.private)
+
+    def _page(self):
+        return f"{self.endpoint}/{PREFIXES[self.kind]}{self.name}"
 
     def _ask(self, work):
         """Call `work` until it succeeds, fails for good, or has failed as often as is allowed."""
@@ -126,7 +228,7 @@ class Repository:
 
         from geoprobe.images.fetch import FetchError
 
-        page = f"{self.endpoint}/{PREFIXES[self.kind]}{self.name}"
+        page = self._page()
         cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
         code = getattr(getattr(cause, "response", None), "status_code", None)
         if isinstance(cause, errors.RevisionNotFoundError):
@@ -146,7 +248,7 @@ class Repository:
         if code is not None:
             return FetchError(page, f"http {code}", retryable=code in AGAIN)
         if isinstance(cause, errors.FileMetadataError):
-            return FetchError(page, "not a hub", advice="See whether endpoint or HF_ENDPOINT is the address of a hub.")
+            return FetchError(page, "not a hub", advice=NO_HUB)
         if _is_transient(error):
             return FetchError(page, "connection failed", type(cause).__name__, retryable=True)
         return None
@@ -155,12 +257,13 @@ class Repository:
         """All files, by path."""
 
         def ask():
-            tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type=self.kind)
             found = {}
-            for entry in tree:
-                if hasattr(entry, "blob_id"):  # a folder has none
-                    sha256 = entry.lfs.sha256 if entry.lfs else ""
-                    found[entry.path] = HubFile(entry.path, entry.size, entry.blob_id, sha256)
+            with self._understood():
+                tree = self.api.list_repo_tree(self.name, recursive=True, revision=self.commit, repo_type=self.kind)
+                for entry in tree:
+                    if hasattr(entry, "blob_id"):  # a folder has none
+                        sha256 = _named(entry.lfs.sha256) if entry.lfs else ""
+                        found[_inside(entry.path)] = HubFile(entry.path, int(entry.size), _named(entry.blob_id), sha256)
             return found
 
         return self._ask(ask)

@@ -2,12 +2,16 @@
 
 import contextlib
 import fcntl
+import glob
 import json
 import logging
 import os
 import platform
 import resource
+import shutil
+import signal
 import sys
+import threading
 import time
 import traceback
 from importlib.metadata import version
@@ -15,12 +19,19 @@ from pathlib import Path
 
 import geoprobe
 from geoprobe.secrets import redact, redact_values
+from geoprobe.whole import check_whole
 
 LIBRARIES = (
     "numpy", "pandas", "h5py", "sklearn", "torch", "torchvision", "timm", "open_clip", "transformers", "accelerate",
     "safetensors", "matplotlib", "PIL", "duckdb", "geopandas", "shapely", "aiohttp", "imagehash", "huggingface_hub",
     "h3",
 )  # fmt: skip
+# how the last lines of a log begin: of a job that ended by itself, and of one that was ended
+FINISHED, FAILED, ENDED = "finished after", "failed after", "ended"
+WORDLESS = (
+    "without a word of its own: killed, cancelled, out of memory, or its machine was lost. What it may have printed is "
+    "in the output of Snakemake."
+)
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "open_clip": "open_clip_torch"}
 
 
@@ -86,19 +97,86 @@ def alone(path):
         yield warning
 
 
+def _lock_of(log):
+    """Where the process that does the job of a log holds a lock: not the log, which Snakemake removes before a job."""
+    return log.with_name(f".{log.name}.lock")
+
+
 @contextlib.contextmanager
-def rule_log(path):
+def _last_words(path):
+    """Let SIGTERM, by which a cluster cancels jobs, end this process not before its log says so."""
+
+    def end(number, frame):
+        if os.getpid() == owner:
+            with open(path, "a", encoding="utf-8") as file:  # opened anew, as the signal may come amid a write
+                file.write(f"{ENDED} by SIGTERM: it was cancelled, or its time or memory was used up\n")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    owner = os.getpid()
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def note_killed(folder):
+    """End the log of each job that was killed with a line that says so.
+
+    Nothing that is killed by SIGKILL, or whose machine is lost, can do so itself.
+
+    Args:
+        folder: of logs.
+
+    Returns:
+        Paths of the logs, sorted. Of a job that another process still does, the log is left as it is.
+    """
+    found = []
+    for path in sorted(Path(folder).rglob("*.log")):
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 10_000))
+            lines = file.read().decode(errors="replace").splitlines()
+        if any(line.startswith((FINISHED, FAILED, ENDED)) for line in lines[-2:]):
+            continue
+        with contextlib.suppress(OSError), open(_lock_of(path), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"{ENDED} {WORDLESS}\n")
+            found.append(str(path))
+    return found
+
+
+def _remove_remains(outputs):
+    """Remove what earlier processes at this job were killed over: see :func:`replacing` and :func:`scratch_beside`."""
+    for output in map(Path, outputs):
+        for left in output.parent.glob(f"{glob.escape(output.name)}.*.tmp"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
+
+@contextlib.contextmanager
+def rule_log(path, inputs=(), outputs=()):
     """Copy all that a job prints, logs and warns into its log, and end it with the error in one line.
 
     Snakemake leaves `log:` to the script. The traceback goes to the log only: the terminal gets the sentence
     and the log's path. A job that fails leaves with exit status 1. Secrets are taken out of all of it. One process at
     a time does the job of a log.
+
+    Args:
+        path: of the log.
+        inputs: files that the job is to read, refused where they are not whole (:mod:`geoprobe.whole`); those below
+            the folder in which the log lies are this project's own.
+        outputs: files that it is to write; what processes that were killed left beside them is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # not the log itself, which Snakemake removes before a job
-    locked = alone(path.with_name(f".{path.name}.lock"))
-    with locked as warning, open(path, "w", encoding="utf-8", buffering=1) as file:
+    with alone(_lock_of(path)) as warning, _last_words(path), open(path, "w", encoding="utf-8", buffering=1) as file:
         start = time.monotonic()
         log, out, err = _Log(file), sys.stdout, sys.stderr
         handler = logging.StreamHandler(log)
@@ -108,18 +186,24 @@ def rule_log(path):
         log.write(f"started {timestamp()} on {place}\n{warning}")
         try:
             with contextlib.redirect_stdout(_Tee(out, log)), contextlib.redirect_stderr(_Tee(err, log)):
+                _remove_remains(outputs)
+                for each in inputs:
+                    check_whole(each, own=Path(each).parts[0] == path.parts[0])
                 yield
         except Exception as error:
             log.write(traceback.format_exc())
             sentence = redact(f"{type(error).__name__}: {' '.join(str(error).split())}")
-            log.write(f"failed after {time.monotonic() - start:.1f} s\n{sentence}\n")
+            log.write(f"{FAILED} {time.monotonic() - start:.1f} s\n{sentence}\n")
             err.write(f"{sentence}\n(traceback in {path})\n")
             raise SystemExit(1) from error
+        except BaseException as leaving:
+            log.write(f"{ENDED} by {type(leaving).__name__} {leaving}\n")
+            raise
         finally:
             logging.getLogger().removeHandler(handler)
             logging.captureWarnings(False)
         used = sorted(name for name in sys.modules if name == "geoprobe" or name.startswith("geoprobe."))
-        log.write(f"modules: {' '.join(used)}\nfinished after {time.monotonic() - start:.1f} s\n")
+        log.write(f"modules: {' '.join(used)}\n{FINISHED} {time.monotonic() - start:.1f} s\n")
 
 
 def use_checkout(root):
@@ -159,6 +243,19 @@ def replacing(path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_beside(path):
+    """A folder beside `path`, where there is room for what goes there; no other process has it. Removed at the end."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.scratch.tmp")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def write_table(frame, path):

@@ -109,6 +109,11 @@ def _word(value):
     return " ".join(str(value).split())  # a line break would end a row
 
 
+def _plain(text):
+    """A text whose tags and entities Markdown shows and does not pass on as HTML; "< .001" stays as it is."""
+    return re.sub(r"<(?=[A-Za-z/!?])|&(?=[A-Za-z#])", r"\\\g<0>", text)
+
+
 def write_formats(frame, view, csv, tex, md):
     """Write a frame three times: all of it as CSV, and in LaTeX and Markdown what the view shows of the same rows.
 
@@ -123,6 +128,6 @@ def write_formats(frame, view, csv, tex, md):
     with replacing(tex) as path:
         path.write_text(latex.table(shown, numeric, caption, f"tab:{Path(tex).stem}"), encoding="utf-8")
     with replacing(md) as path:
-        cells = shown.map(lambda value: value.replace("|", "\\|"))
+        cells = shown.map(lambda value: _plain(value).replace("|", "\\|"))
         text = cells.to_markdown(index=False, disable_numparse=True)
-        path.write_text(f"{caption}\n\n{text}\n", encoding="utf-8")
+        path.write_text(f"{_plain(caption)}\n\n{text}\n", encoding="utf-8")

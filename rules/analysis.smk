@@ -8,7 +8,8 @@ OUTPUTS
   of each probe  results/analysis/{dataset}/{model}/{prompt}/{probe}/scores.parquet, choices.parquet, samples.h5,
                  fairness.csv
   joined         results/analysis/*.csv: scores, families, choices, differences, supervisions, text_effect, baselines,
-                 localizability, prompt_curves, prompt_effects
+                 localizability, prompt_curves, prompt_effects; families and choices also as .parquet, of which figures
+                 read a part
 """
 
 OF_PROBE = "results/analysis/{dataset}/{model}/{prompt}/{probe}"
@@ -65,8 +66,10 @@ rule compare_models:
         ),
     output:
         scores="results/analysis/scores.csv",
-        families="results/analysis/families.csv",
-        choices="results/analysis/choices.csv",
+        families="results/analysis/families.parquet",
+        families_csv="results/analysis/families.csv",
+        choices="results/analysis/choices.parquet",
+        choices_csv="results/analysis/choices.csv",
         differences="results/analysis/differences.csv",
         supervisions="results/analysis/supervisions.csv",
         text_effect="results/analysis/text_effect.csv",
@@ -83,10 +86,10 @@ rule compare_models:
         runtime=minutes(120),
     params:
         datasets=RUN["datasets"],
-        models=MODELS,
+        models=model_rows(MODELS, "family", "label", "supervision", "geolocation"),
         shown={"prompts": PROMPTS},
         choice=SHOWN["choice"],
-        pairs=lookup(within=config, dpath="analysis/pairs"),
+        pairs=PAIRS,
         seed=lookup(within=config, dpath="analysis/seed"),
         code=source_digest("compare_models"),
     script:
@@ -134,8 +137,12 @@ rule compare_prompts:
         mem_mb=megabytes(4000),
         runtime=minutes(60),
     params:
-        models=MODELS,
-        prompts=lookup(within=config, dpath="prompts"),
+        models=model_rows(MULTIMODAL, "family", "label", "supervision"),
+        prompts={
+            name: options
+            for name, options in config["prompts"].items()
+            if name in RUN["prompts"]
+        },
         poolings=config["analysis"]["poolings"],
         target=SHOWN["target"],
         each_cluster=False,

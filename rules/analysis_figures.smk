@@ -12,13 +12,6 @@ localrules:
     analyses,
 
 
-ANALYSED = {
-    "prompts": PROMPTS,
-    "poolings": config["analysis"]["poolings"],
-    "cv": SHOWN["cv"],
-}
-
-
 rule plot_correlation_summary:
     """Draw the mean correlation of coefficients between clusters, of all models."""
     input:
@@ -132,14 +125,18 @@ rule analyses:
         rules.join_analyses.output,
         expand("results/tables/{table}.csv", table=ANALYSIS_TABLES),
         # only these probes have coefficients
-        expand(
-            [rules.plot_transfer.output.png, rules.plot_correlation.output.png],
-            dataset=RUN["datasets"],
-            probe=WEIGHED,
-            model=MODELS,
+        branch(
+            lookup(within=config, dpath="figures/each_model"),
+            then=expand(
+                [rules.plot_transfer.output.png, rules.plot_correlation.output.png],
+                dataset=RUN["datasets"],
+                probe=WEIGHED,
+                model=MODELS,
+            ),
         ),
         expand(
             [
+                rules.plot_transfers.output.png,
                 rules.plot_correlation_summary.output.png,
                 rules.plot_dimensions.output.png,
             ],

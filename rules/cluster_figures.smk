@@ -1,12 +1,54 @@
 """
-Draw the closer analyses of one model: transfer between clusters, correlation of coefficients.
+Draw what clusters have in common: transfer between them, of all models and of one, correlation of coefficients, of one.
 
 INPUTS
   transfer, correlations, correlation   results/analysis/{dataset}/{model}/{prompt}/{probe}/*.csv
+  transfer of all models                results/analysis/transfer.csv
   ranking                               results/analysis/localizability.csv
 OUTPUTS
-  results/figures/{dataset}/{probe}/transfer/{model}.{png,pdf}, correlation/{model}.{png,pdf}
+  results/figures/{dataset}/{probe}/transfer.{png,pdf}, transfer/{model}.{png,pdf}, correlation/{model}.{png,pdf}
 """
+
+# rows of the closer analyses of all models that are shown
+ANALYSED = {
+    "prompts": PROMPTS,
+    "poolings": config["analysis"]["poolings"],
+    "cv": SHOWN["cv"],
+}
+
+
+rule plot_transfers:
+    """Draw R2 of every cluster's probe in every cluster, of all models side by side."""
+    input:
+        transfer=rules.join_analyses.output.transfer,
+        ranking=rules.rank_clusters.output.ranking,
+    output:
+        png=report(
+            "results/figures/{dataset}/{probe}/transfer.png",
+            caption="../workflow/report/transfers.rst",
+            category="6 Closer analyses",
+            labels={
+                "figure": "transfer",
+                "data set": "{dataset}",
+                "probe": "{probe}",
+                "model": "all",
+            },
+        ),
+        pdf="results/figures/{dataset}/{probe}/transfer.pdf",
+    log:
+        "results/logs/plot_transfers/{dataset}/{probe}.log",
+    conda:
+        "../envs/geoprobe.yaml"
+    threads: 1
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(20),
+    params:
+        headline=ANALYSED | {"target": SHOWN["target"]},
+        dpi=lookup(within=config, dpath="figures/dpi"),
+        code=source_digest("plot_transfers"),
+    script:
+        "../workflow/scripts/plot_transfers.py"
 
 
 rule plot_transfer:

@@ -61,7 +61,7 @@ rule assign_folds:
         mem_mb=megabytes(2000),
         runtime=minutes(10),
     params:
-        options=lookup(within=config, dpath="folds"),
+        options=fold_options(config),
         code=source_digest("assign_folds"),
     script:
         "../workflow/scripts/assign_folds.py"

@@ -98,7 +98,7 @@ rule join_analyses:
         mem_mb=megabytes(2000),
         runtime=minutes(30),
     params:
-        models=MODELS,
+        models=model_rows(MODELS, "family", "label", "supervision"),
         code=source_digest("join_analyses"),
     script:
         "../workflow/scripts/join_analyses.py"

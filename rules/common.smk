@@ -10,9 +10,22 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
-from geoprobe.clusters.options import embedding_of, has_elbow, options_of, way_of
+from geoprobe.clusters.options import (
+    embedding_of,
+    has_elbow,
+    options_of,
+    told_clusters,
+    way_of,
+)
 from geoprobe.config import check_config
 from geoprobe.freshness import digest_script, unfinished_outputs
+from geoprobe.images.reads import (
+    folder_look,
+    own_files,
+    polygon_files,
+    stage_options,
+    table_look,
+)
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
 from geoprobe.models.prompts import resolve_prompt
@@ -25,12 +38,13 @@ from geoprobe.models.registry import (
     trained_as,
 )
 from geoprobe.probes.options import (
+    fold_options,
     has_coefficients,
     probe_options,
     ranking_of,
     shown_options,
 )
-from geoprobe.runtime import use_checkout
+from geoprobe.runtime import note_killed, use_checkout
 from geoprobe.secrets import redact
 
 # Jobs use the package of this checkout, wherever they are started from.
@@ -47,7 +61,12 @@ def checked_models():
 
 @functools.cache
 def code_digest(rule_name, table=(), used=None):
-    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times."""
+    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times.
+
+    A job itself needs none: what it was made of is recorded where Snakemake was started.
+    """
+    if not workflow.is_main_process:
+        return None
     script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
     return digest_script(script, table=table, used=used)
 
@@ -88,6 +107,11 @@ def weights_of(wildcards):
 def model_row(*columns):
     """A function that gives what a job needs to know of its model, and no more."""
     return lambda wildcards: {name: MODELS[wildcards.model][name] for name in columns}
+
+
+def model_rows(models, *columns):
+    """What a job needs to know of some models, and no more."""
+    return {model: {name: MODELS[model][name] for name in columns} for model in models}
 
 
 def prompts_of(model):
@@ -194,6 +218,25 @@ def from_network(dataset):
     return load_source(config["datasets"][dataset]["source"]).NETWORK
 
 
+def options_of_dataset(stage):
+    """A function that gives what a stage needs to know of its data set, and no more."""
+    return lambda wildcards: stage_options(stage, config["datasets"][wildcards.dataset])
+
+
+def listed_of(network):
+    """A function that gives the user's own files that a data set is listed from, by the rule that reads them first."""
+    return lambda wildcards: (
+        own_files(config["datasets"][wildcards.dataset])
+        if from_network(wildcards.dataset) == network
+        else []
+    )
+
+
+def looks_of(look):
+    """A function that gives how a data set's photographs on this machine look, without reading them."""
+    return lambda wildcards: look(config["datasets"][wildcards.dataset])
+
+
 def metadata_of(wildcards):
     """Manifest of the fetched list of a data set; none for what is on this machine."""
     if from_network(wildcards.dataset):
@@ -251,6 +294,12 @@ MULTIMODAL = [
     name for name, row in MODELS.items() if row["supervision"] == "multimodal"
 ]
 PROBES = {name: probe_options(config, name) for name in RUN["probes"]}
+# Models alike but for text, of which both are in the run.
+PAIRS = [
+    pair
+    for pair in config["analysis"]["pairs"]
+    if {pair["baseline"], pair["text"]} <= {row["family"] for row in MODELS.values()}
+]
 WEIGHED = [name for name, options in PROBES.items() if has_coefficients(options)]
 # Which of the fitted scores figures and tables show of each model: the first prompt and pooling that it has, and one
 # choice of its layers. The cross-validations are shown side by side.

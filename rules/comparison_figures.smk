@@ -127,7 +127,7 @@ rule plot_scale:
     params:
         headline=HEADLINE | {"cv": SHOWN["cv"]},
         families=list(SIZED),
-        pairs=lookup(within=config, dpath="analysis/pairs"),
+        pairs=PAIRS,
         dpi=lookup(within=config, dpath="figures/dpi"),
         code=source_digest("plot_scale"),
     script:

@@ -146,14 +146,18 @@ rule figures:
         ),
         # only where the number of clusters is chosen
         expand(rules.plot_elbow.output.png, dataset=ELBOWS),
-        expand(
-            rules.plot_map.output.png,
-            dataset=RUN["datasets"],
-            probe=RUN["probes"],
-            model=MODELS,
+        branch(
+            lookup(within=config, dpath="figures/each_model"),
+            then=expand(
+                rules.plot_map.output.png,
+                dataset=RUN["datasets"],
+                probe=RUN["probes"],
+                model=MODELS,
+            ),
         ),
         collect(
             [
+                rules.plot_maps.output.png,
                 rules.plot_objectives.output.png,
                 rules.plot_heatmap.output.png,
                 rules.plot_layers.output.png,

@@ -91,7 +91,7 @@ rule compare_finetuning:
         mem_mb=megabytes(2000),
         runtime=minutes(30),
     params:
-        models=MODELS,
+        models=model_rows(intervened("finetuning"), "family", "label", "supervision"),
         prompts=PROMPTS,
         choice=SHOWN["choice"],
         bootstrap=lookup(within=config, dpath="analysis/bootstrap"),

@@ -1,13 +1,13 @@
 """
-Draw figures that show images or where they lie: the balance, the clusters, the maps of predictions.
+Draw figures that show images or where they lie: the balance, the clusters.
 
 INPUTS
   store, rejects, balance   results/images/{dataset}.*
   clusters, elbow           results/clusters/{dataset}.*
-  ranking, fits             results/analysis/localizability.csv, results/probes/
+  ranking                   results/analysis/localizability.csv
 OUTPUTS
   results/figures/{dataset}/{balance,contact_sheet,elbow}.{png,pdf}
-  results/figures/{dataset}/{probe}/localizability.{png,pdf}, map/{model}.{png,pdf}
+  results/figures/{dataset}/{probe}/localizability.{png,pdf}
 """
 
 
@@ -127,46 +127,3 @@ rule plot_localizability:
         code=source_digest("plot_localizability"),
     script:
         "../workflow/scripts/plot_localizability.py"
-
-
-rule plot_map:
-    """Map the predicted against the true positions of one model's last layer."""
-    input:
-        store=rules.build_images.output.store,
-        fits=lambda wildcards: expand(
-            rules.fit_probes.output.fits,
-            prompt=prompts_of(wildcards.model)[0],
-            **wildcards,
-        )[0],
-    output:
-        png=report(
-            "results/figures/{dataset}/{probe}/map/{model}.png",
-            caption="../workflow/report/map.rst",
-            category="3 Maps",
-            labels={
-                "figure": "map",
-                "model": "{model}",
-                "data set": "{dataset}",
-                "probe": "{probe}",
-            },
-        ),
-        pdf="results/figures/{dataset}/{probe}/map/{model}.pdf",
-    log:
-        "results/logs/plot_map/{dataset}/{probe}/{model}.log",
-    conda:
-        "../envs/geoprobe.yaml"
-    threads: 1
-    resources:
-        mem_mb=megabytes(1000),
-        runtime=minutes(10),
-    params:
-        label=lambda wildcards: MODELS[wildcards.model]["label"],
-        headline={
-            "poolings": config["analysis"]["poolings"],
-            "target": SHOWN["target"],
-            "cv": SHOWN["cv"],
-        },
-        dpi=lookup(within=config, dpath="figures/dpi"),
-        code=source_digest("plot_map"),
-    script:
-        "../workflow/scripts/plot_map.py"

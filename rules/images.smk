@@ -2,7 +2,8 @@
 Obtain images: from a source's list to a balanced image store.
 
 INPUTS
-  none here: a source reads its own package, table, file or, in the rules that run on the submit host, the network
+  listed, files   the user's own table, list or archive, and polygons; for the rest a source reads its own package or, in
+                  the rules that run on the submit host, the network
 OUTPUTS
   metadata    results/downloads/{dataset}/metadata.json, what was fetched of a source's list; the files lie beside it
   boundaries  results/downloads/boundaries/{boundaries}.json, administrative polygons on this machine
@@ -23,6 +24,8 @@ localrules:
 
 rule fetch_metadata:
     """Fetch the list of images of a public collection, resuming what an earlier run has begun."""
+    input:
+        listed=listed_of(network=True),
     output:
         manifest="results/downloads/{dataset}/metadata.json",
     log:
@@ -36,8 +39,8 @@ rule fetch_metadata:
         mem_mb=megabytes(2000),
         runtime=minutes(2880),
     params:
-        options=lookup(within=config, dpath="datasets/{dataset}"),
-        limits=lookup(within=config, dpath="download/limits"),
+        options=options_of_dataset("fetch_metadata"),
+        limits={"allow_private": config["download"]["limits"]["allow_private"]},
         code=dataset_digest("fetch_metadata"),
     script:
         "../workflow/scripts/fetch_metadata.py"
@@ -45,6 +48,10 @@ rule fetch_metadata:
 
 rule fetch_boundaries:
     """Fetch administrative polygons, or find the user's own, and check their columns."""
+    input:
+        files=lambda wildcards: polygon_files(
+            config["boundaries"][wildcards.boundaries]
+        ),
     output:
         manifest="results/downloads/boundaries/{boundaries}.json",
     log:
@@ -57,7 +64,7 @@ rule fetch_boundaries:
         runtime=minutes(600),
     params:
         options=lookup(within=config, dpath="boundaries/{boundaries}"),
-        limits=lookup(within=config, dpath="download/limits"),
+        limits={"allow_private": config["download"]["limits"]["allow_private"]},
         code=source_digest("fetch_boundaries"),
     script:
         "../workflow/scripts/fetch_boundaries.py"
@@ -66,6 +73,7 @@ rule fetch_boundaries:
 rule plan_images:
     """Check the listed images of one data set and choose at most so many of each geocell."""
     input:
+        listed=listed_of(network=False),
         metadata=metadata_of,
         boundaries=boundaries_of,
     output:
@@ -83,7 +91,8 @@ rule plan_images:
         mem_mb=megabytes(lambda wildcards: 12000 if boundaries_of(wildcards) else 2000),
         runtime=minutes(120),
     params:
-        options=lookup(within=config, dpath="datasets/{dataset}"),
+        options=options_of_dataset("plan_images"),
+        photos=looks_of(folder_look),
         code=dataset_digest("plan_images"),
     script:
         "../workflow/scripts/plan_images.py"
@@ -136,6 +145,7 @@ rule build_images:
         runtime=minutes(240),
     params:
         options=lookup(within=config, dpath="datasets/{dataset}"),
+        photos=looks_of(table_look),
         max_pixels=lookup(within=config, dpath="download/limits/max_pixels"),
         code=dataset_digest("build_images"),
     script:

@@ -60,7 +60,17 @@ rule write_methods:
             "others": {
                 name: told_of(name) for name in TOLD if name not in RUN["datasets"]
             },
-            "encoders": config["encoders"] if TRAINED else {},
+            "encoders": (
+                config["encoders"]
+                | {
+                    "objectives": {
+                        name: config["encoders"]["objectives"][name]
+                        for name in TRAINED
+                    }
+                }
+                if TRAINED
+                else {}
+            ),
             "families": TRAINED,
             "models": {
                 name: without(row, "memory_gb", "seed") for name, row in MODELS.items()
@@ -68,13 +78,12 @@ rule write_methods:
             "prompts": {name: config["prompts"].get(name) for name in RUN["prompts"]},
             "protocol": config["protocol"],
             "device": config["device"],
-            "clusters": config["clusters"]
-            | {"embedding": embedding_of(config["clusters"])},
+            "clusters": told_clusters(config["clusters"]),
             "ways": {
                 name: way_of(config["clusters"], name) for name in RUN["datasets"]
             },
             "localizability": config["localizability"],
-            "folds": config["folds"],
+            "folds": fold_options(config),
             "features": without(
                 config["features"], "batch_size", "chunk", "shards", "threads"
             ),
@@ -83,7 +92,7 @@ rule write_methods:
                 for name, options in PROBES.items()
             },
             "shown": SHOWN | {"ranking": ranking_of(config)},
-            "analysis": config["analysis"],
+            "analysis": config["analysis"] | {"pairs": PAIRS},
             "interventions": {
                 name: without(options, "batch_size", "landmarks")
                 | {"models": intervened(name)}

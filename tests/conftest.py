@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
 MADE = (".git", ".venv", ".snakemake", "results", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis")
 LEFT_OUT = shutil.ignore_patterns(*MADE)
 TARGETS = ("all", "analyses")
+# `make fuzz` has the long one; what it finds is kept in .hypothesis/ and tried first the next time
+settings.register_profile("short", max_examples=25, deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "long", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("short")
 STATS = re.compile(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total ", re.MULTILINE | re.DOTALL)
 
 

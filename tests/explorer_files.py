@@ -10,6 +10,7 @@ from PIL import Image
 from geoprobe.images.store import write_store
 
 HOSTILE = "<img src=x onerror=alert(1)></script>"
+NAMED = "photo <img src=x onerror=alert(1)> \"'&amp; {}"
 SHOWN = {"prompts": ["none"], "poolings": ["cls"], "target": "degrees", "choice": "depth", "cv": "blocked"}
 OPTIONS = {"page_megabytes": 50, "thumbnails": True, "edge": 16, "most": 20, "megabytes": 1, "points": 20000}
 MODELS = {"plain-seed1": "plain", "plain-seed2": "plain", "other": "other"}
@@ -31,7 +32,7 @@ class Files:
         self.truth = np.column_stack([generator.uniform(-80, 80, n), generator.uniform(-179, 179, n)])
         self.folds = generator.integers(0, 2, n)
         self.members = {"all": np.arange(n), "0": np.arange(0, n, 3), "1": np.arange(1, n, 3)}
-        ids = [f"photo <{row}>" for row in range(n)]
+        ids = [NAMED.format(row) for row in range(n)]
         columns = {"ids": ids, "latitudes": self.truth[:, 0], "longitudes": self.truth[:, 1]}
         columns |= dict.fromkeys(("geocells", "countries", "groups", "authors"), ids)
         about = {"attribution": "A & <b>B</b>", "licence": "CC BY 4.0", "source": "test"}

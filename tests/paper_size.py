@@ -356,10 +356,10 @@ def correlation_summary(dataset="yfcc100m", probe="ridge", cvs=("blocked",)):
 
 
 def dimension_scores(dataset="yfcc100m", probe="ridge", cvs=("blocked",), seeds=3):
-    """Probes on a share of the dimensions in every cluster, `analysis/dimensions.csv`."""
+    """Probes on a share of the dimensions, `analysis/dimensions.csv`."""
     shares = list(dimensions.SHARES)
     frame = _last_layers(
-        dataset, probe, cluster=clusters(), cv=cvs,
+        dataset, probe, cluster=["all"], cv=cvs,
         drawn=[("standardised", np.nan), *((dimensions.RANDOM, float(seed)) for seed in range(seeds))],
         share=shares, axis=list(dimensions.AXES),
     )  # fmt: skip
@@ -546,10 +546,12 @@ def predictions(count=5_000):
 
 
 def tables():
-    """Name of each file in results/analysis to its table, for both data sets and probes as the run has them."""
+    """Name of each CSV file in results/analysis to its table, for both data sets and probes as the run has them.
+
+    Without the layers of all models and the choices among them, which are large.
+    """
     jobs = list(itertools.product(DATASETS, ("ridge", "mlp")))
     cvs = {"ridge": CVS, "mlp": CVS[:2]}
-    controls = {"ridge": CONTROLS, "mlp": ("none",)}
 
     def every(make, ridge_only=False, **more):
         return pd.concat(
@@ -561,9 +563,7 @@ def tables():
             ignore_index=True,
         )
 
-    asked = dict.fromkeys(cvs, lambda model: prompt_names() if model in TEXT_DEPTHS else ["none"])
     return {
-        "choices": every(choices, cvs=cvs, controls=controls, prompt_of=asked),
         "differences": every(differences, cvs=cvs),
         "supervisions": every(supervisions, cvs=cvs),
         "text_effect": every(text_effect, cvs=cvs),
@@ -580,7 +580,6 @@ def tables():
         "finetuning_rates": finetuning_rates(),
         "finetuning_continents": finetuning_continents(),
         "finetuning_correlation": finetuning_correlation(),
-        "families": every(families, cvs=cvs, controls=controls),
     }
 
 

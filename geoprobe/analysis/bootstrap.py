@@ -5,7 +5,7 @@ A unit is a geographic block, joined with what must not be split, or a country
 """
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 # Below this share of the squares about the common mean, what a resample varies by is rounding.
 ROUNDING = 1e-12
@@ -105,7 +105,7 @@ def two_sided_p(value, samples):
     error = samples.std(ddof=1)
     if error == 0:
         return float(value == 0)
-    return float(2 * norm.sf(abs(value) / error))
+    return float(2 * ndtr(-abs(value) / error))
 
 
 def resample_members(members, seed):

@@ -1,19 +1,22 @@
 """Compare models: the summaries of all probes joined, seeds into families, families into paired differences."""
 
 import itertools
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from geoprobe.analysis.bootstrap import interval, resample_members, two_sided_p
 from geoprobe.analysis.families import CHOICE_WHERE, WHERE, chosen_rows
 from geoprobe.analysis.pairs import compare_pairs
 from geoprobe.analysis.supervision import compare_supervisions
+from geoprobe.probes.labels import ALL
 from geoprobe.probes.metrics import METRICS
-from geoprobe.runtime import replacing, write_table
+from geoprobe.runtime import provenance, replacing, write_table
 
 KEYS = ("family", "label", "supervision")
 MEANS = ["r2", "r2_folds", "median_km", "r2_inner", "alpha_at_border"]
@@ -226,8 +229,9 @@ def compare_models(probes, baselines, models, shown, choice, pairs, seed, paths)
         choice: inner, depth or maximum: what is compared.
         pairs: see :func:`geoprobe.analysis.pairs.compare_pairs`.
         seed: of the draws of seeds and of pairs.
-        paths: scores, families, choices, differences, supervisions, text_effect and baselines to CSV files to write.
-            The layers of all models are written family by family, as they do not fit into memory together.
+        paths: scores, families_csv, choices_csv, differences, supervisions, text_effect and baselines to CSV files to
+            write, and families and choices to Parquet files of the same rows, which figures read a part of. The layers
+            of all models are written family by family, as they do not fit into memory together.
     """
     groups, samples, joined = {}, Samples(choice, seed), []
     for scores, chosen, drawn in probes:
@@ -237,20 +241,27 @@ def compare_models(probes, baselines, models, shown, choice, pairs, seed, paths)
         samples.add(row["family"], frame, drawn)
         key = (row["family"], job["dataset"], job["prompt"], job["probe"])
         groups.setdefault(key, []).append((row, scores, frame, drawn))
-    with replacing(paths["scores"]) as all_scores, replacing(paths["families"]) as all_families:
+    with (
+        replacing(paths["scores"]) as all_scores,
+        replacing(paths["families_csv"]) as all_families,
+        parquet_parts(paths["families"]) as add_part,
+    ):
         for number, members in enumerate(groups.values()):
             rows, tables, choices, files = zip(*members, strict=True)
             frames = [pd.read_parquet(table) for table in tables]
             families = join_members(frames, files, "scores", WHERE, seed)
             named = [_name(frame, row, frame["model"].iloc[0]) for frame, row in zip(frames, rows, strict=True)]
             _append(pd.concat(named), all_scores, number)
-            _append(_name(families, rows[0]), all_families, number)
+            families = _name(families, rows[0])
+            _append(families, all_families, number)
+            add_part(families)
             choices = [frame.assign(**{OWN_TOWER: own_tower(frame)}) for frame in choices]
             of_choices = join_members(choices, files, "choices", [*CHOICE_WHERE, OWN_TOWER], seed)
             joined.append(_name(add_selectivity(of_choices).drop(columns=OWN_TOWER), rows[0]))
             print(f"{rows[0]['family']}: {len(families)} layers and {len(of_choices)} choices of {len(rows)} seeds")
     joined = pd.concat(joined, ignore_index=True)
-    write_table(joined, paths["choices"])
+    write_table(joined, paths["choices_csv"])
+    write_table(_without_empty(joined), paths["choices"])
     compared = comparable(chosen_rows(joined, shown["prompts"], choice, control="none"))
     write_table(compare_families(compared, samples.of), paths["differences"])
     geolocated = {row["family"] for row in models.values() if row["geolocation"] == "yes"}
@@ -265,6 +276,37 @@ def _name(frame, row, *model):
     front |= {name: row[name] for name in KEYS}
     rest = frame.drop(columns="model", errors="ignore")
     return pd.concat([pd.DataFrame(front, index=rest.index), rest], axis=1)
+
+
+def _without_empty(frame):
+    """The frame as it is read from CSV, where an empty text is a gap."""
+    return frame.replace("", np.nan)
+
+
+@contextmanager
+def parquet_parts(path):
+    """Write a summary to Parquet part by part; yields a function that adds one.
+
+    In each part the rows on the true labels are in groups of one target and cross-validation, the whole data set apart:
+    what a figure shows is a small share of the rows, and a reader passes over the other groups.
+    """
+    with ExitStack() as opened:
+        temporary, writer, attributes = opened.enter_context(replacing(path)), None, provenance()
+
+        def add(frame):
+            nonlocal writer
+            frame = _without_empty(frame)
+            true = frame["control"] == "none"
+            apart = [true, frame["cluster"] == ALL, *(frame[name].where(true, "") for name in ("target", "cv"))]
+            apart[1] &= true
+            frame.attrs = attributes
+            table = pa.Table.from_pandas(frame, schema=writer and writer.schema, preserve_index=False)
+            if writer is None:
+                writer = opened.enter_context(pq.ParquetWriter(temporary, table.schema))
+            for rows in frame.groupby(apart, sort=False).indices.values():
+                writer.write_table(table.take(rows))
+
+        yield add
 
 
 def _append(frame, path, number):

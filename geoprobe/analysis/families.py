@@ -3,13 +3,13 @@
 A family is an encoder's objective with all its seeds, or a public model by itself.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 WHERE = ["dataset", "prompt", "probe", "cluster", "tower", "layer", "pooling", "target", "cv", "control"]
 # Of a row of choices; under the choice "depth" there is one a tower.
 CHOICE_WHERE = ["dataset", "prompt", "probe", "cluster", "target", "cv", "control", "choice"]
-
-ROWS = 200_000  # of a summary, held at once: the layers of the paper's comparison are millions
 
 
 def has_learned(frame):
@@ -18,21 +18,20 @@ def has_learned(frame):
 
 
 def read_summary(path, columns=None, **conditions):
-    """A summary (CSV), or its rows in which each named column has the given value, for which the rest is not held.
+    """A summary (CSV or Parquet), or its rows in which each named column has the given value; the rest is not held.
 
     Clusters stay text, as "all" is one of them, and "none" is a word, not a gap. `columns` names those to be read, in
-    which those of the conditions are; None for all.
+    which those of the conditions are; None for all. From Parquet whole groups of rows are passed over, so that a part
+    of millions of rows is there in an instant; from CSV each is read.
     """
+    if Path(path).suffix == ".parquet":
+        filters = [(name, "==", value) for name, value in conditions.items()]
+        return pd.read_parquet(path, columns=columns, filters=filters or None)
     # the layers of a single fold look like a number, and reasons are rare
     clusters = ("cluster", "trained_on", "tested_on", "cluster_a", "cluster_b")
     text = dict.fromkeys((*clusters, "layers", "reason"), str)
-    options = {"usecols": columns, "dtype": text, "keep_default_na": False, "na_values": [""]}
-    if not conditions:
-        return pd.read_csv(path, **options)
-    with pd.read_csv(path, chunksize=ROWS, **options) as parts:
-        kept = [part[(part[list(conditions)] == list(conditions.values())).all(axis=1)] for part in parts]
-    # an empty part would give its columns other types
-    return pd.concat([part for part in kept if len(part)] or kept[:1])
+    frame = pd.read_csv(path, usecols=columns, dtype=text, keep_default_na=False, na_values=[""])
+    return frame[(frame[list(conditions)] == list(conditions.values())).all(axis=1)] if conditions else frame
 
 
 def select(frame, **conditions):
@@ -147,3 +146,13 @@ def chosen_rows(frame, prompts, choice, **conditions):
             "run.prompts"
         )
     return _split_towers(frame) if choice == "depth" else frame.assign(origin=frame["family"])
+
+
+def read_headline(path, prompts, poolings, **conditions):
+    """The same as :func:`headline_rows` of the summary at a path, of which only these rows are read."""
+    return headline_rows(read_summary(path, **conditions), prompts, poolings, **conditions)
+
+
+def read_chosen(path, prompts, choice, **conditions):
+    """The same as :func:`chosen_rows` of the summary at a path, of which only these rows are read."""
+    return chosen_rows(read_summary(path, choice=choice, **conditions), prompts, choice, **conditions)

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from geoprobe import csv_files
 from geoprobe.words import WORD, split_words
+
+DIGITS = 18  # of a number that 64 bits hold
 
 
 def name_by_number(numbers):
@@ -72,8 +75,7 @@ def read_names(path):
     if not path.is_file():
         raise ValueError(f'"{path}" is no file; give a CSV with columns cluster, name.')
     pairs = []
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    with csv_files.reading(path, csv.DictReader) as reader:
         header = reader.fieldnames or []
         if not {"cluster", "name"} <= set(header):
             raise ValueError(f"{path}: the columns are {', '.join(header) or 'none'}; there must be cluster and name.")
@@ -81,7 +83,7 @@ def read_names(path):
             number, name = (row["cluster"] or "").strip(), (row["name"] or "").strip()
             where = f"{path}, line {reader.line_num}"
             # isdecimal alone would let other scripts' digits in
-            if not (number.isascii() and number.isdecimal()):
+            if not (number.isascii() and number.isdecimal() and len(number) <= DIGITS):
                 raise ValueError(f'{where}: cluster is "{number}"; give its number, 0 or more.')
             if not name:
                 raise ValueError(f"{where}: cluster {number} has no name; give one.")

@@ -65,17 +65,25 @@ def options_of(clusters, dataset, root, device):
     return options if by == "source" else options | {"names": _names(clusters["names"], root, device)}
 
 
+def told_clusters(clusters):
+    """What of the configuration's `clusters` the methods paragraph tells; names by the way that is used alone."""
+    told = {key: clusters[key] for key in ("from", "count", "components", "seed", "matched")}
+    return told | {"embedding": embedding_of(clusters), "names": _used_names(clusters["names"])}
+
+
+def _used_names(names):
+    used = {"captions": ("set", "words"), "text": ("model", "pretrained", "template", "labels")}.get(names["by"], ())
+    return {key: names[key] for key in ("by", *used)}
+
+
 def _names(names, root, device):
     """What is needed of `clusters.names` for the way that it chooses."""
-    by = names["by"]
-    if by == "captions":
-        return {"by": by, "set": names["set"], "words": names["words"]}
-    if by == "table":
-        return {"by": by, "table": read_names(names["path"])}
-    if by == "text":
-        how = {key: names[key] for key in ("model", "pretrained", "template")}
-        return {"by": by, "labels": _labels(names["labels"], root), **how, "device": device}
-    return {"by": by}
+    used = _used_names(names)
+    if used["by"] == "table":
+        return used | {"table": read_names(names["path"])}
+    if used["by"] == "text":
+        return used | {"labels": _labels(names["labels"], root), "device": device}
+    return used
 
 
 def _labels(labels, root):

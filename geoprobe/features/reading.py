@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 
 from geoprobe.features.store import match_rows, open_layer
+from geoprobe.hdf5_files import naming
 
 CHUNK = 4096  # images read or converted at a time
 
@@ -65,7 +66,9 @@ class LayerRows:
         for start in range(0, len(self.order), CHUNK):
             first, last = np.searchsorted(places, (start, start + CHUNK))
             if first < last:
-                values = self.data[start : start + CHUNK][places[first:last] - start].astype(np.float32, copy=False)
+                with naming(self.path):
+                    chunk = self.data[start : start + CHUNK]
+                values = chunk[places[first:last] - start].astype(np.float32, copy=False)
                 positions = by_place[first:last]
                 self._check(values, rows[positions])
                 yield positions, values
@@ -85,12 +88,15 @@ def open_layers(path, ids, budget):
 
     Raises:
         FileNotFoundError: a shard of the store is not there; names it.
-        ValueError: the store's ids are not the given ones.
+        ValueError: the store's ids are not the given ones, or it is damaged.
     """
-    with h5py.File(path, "r") as file:
-        order = match_rows(path, file["ids"].asstr()[:], ids)
+    with contextlib.ExitStack() as opened:
+        with naming(path):
+            file = opened.enter_context(h5py.File(path, "r"))
+            order = match_rows(path, file["ids"].asstr()[:], ids)
 
         def layer_rows(tower, pooling, layer):
-            return LayerRows(path, open_layer(file, path, tower, pooling, layer), order, ids, budget)
+            with naming(path):
+                return LayerRows(path, open_layer(file, path, tower, pooling, layer), order, ids, budget)
 
         yield layer_rows

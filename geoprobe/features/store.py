@@ -4,13 +4,18 @@ Layer k is the residual stream after block k, counted from 0, without the final 
 store's; a reader joins on them. A store that was made in shards links to their files; it is read like any other.
 """
 
+import resource
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
+from geoprobe.hdf5_files import reading
+from geoprobe.whole import check_whole
+
 DONE = "chunks_done"
+SPARE = 256  # files that a process has open beside the shards of a store
 STORED = {"float32": h5py.h5t.IEEE_F32LE, "float16": h5py.h5t.IEEE_F16LE}
 
 
@@ -74,8 +79,12 @@ def open_partial(path, key, ids, layout, chunks, dtype="float32"):
 
 
 def list_layers(path):
-    """(tower, pooling, layer) of every dataset of a feature store, in order."""
-    with h5py.File(path, "r") as file:
+    """(tower, pooling, layer) of every dataset of a feature store, in order.
+
+    Raises:
+        ValueError: the file is damaged, or no feature store.
+    """
+    with reading(path) as file:
         return [
             (tower, pooling, int(layer))
             for tower in sorted(set(file) - {"ids"})
@@ -90,21 +99,36 @@ def read_parameters(path):
     Raises:
         ValueError: the store does not say, as it was made by an earlier version.
     """
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         if "parameters" not in file.attrs:
             raise ValueError(f"{path}: does not say how many parameters its model has; delete it to extract it again.")
         return int(file.attrs["parameters"])
 
 
+def _allow_open_files(path, shards):
+    """Let this process open as many files as a virtual dataset has shards: it opens all of them, and closes none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < shards + SPARE:
+        if resource.RLIM_INFINITY != hard < shards + SPARE:
+            raise OSError(
+                f"{path}: it has {shards} shards, and this process may have {hard} files open, {SPARE} of them others; "
+                "raise that limit (ulimit -n), or choose fewer features.shards."
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (shards + SPARE, hard))
+
+
 def _check_sources(path, data):
-    """HDF5 reads zeros from a file that is not there."""
-    for source in data.virtual_sources() if data.is_virtual else ():
+    """HDF5 reads a fill value from a file that is not there, that it cannot open, or whose end is not there."""
+    sources = data.virtual_sources() if data.is_virtual else []
+    _allow_open_files(path, len(sources))
+    for source in sources:
         shard = Path(path).parent / source.file_name.replace("%%", "%")
         if not shard.is_file():
             raise FileNotFoundError(
                 f"{path}: its features lie in {shard}, which is not there; move the folder of shards along with it, "
                 "or delete both to extract them again."
             )
+        check_whole(shard)
 
 
 def match_rows(path, stored, ids):
@@ -140,6 +164,7 @@ def open_layer(file, path, tower, pooling, layer):
 
     Raises:
         FileNotFoundError: the store was joined of shards, and one of them is not there; names it.
+        OSError: it was joined of more shards than this process may open files.
     """
     data = file[f"{tower}/{pooling}/{layer}"]
     _check_sources(path, data)
@@ -159,9 +184,9 @@ def read_features(path, ids, tower, pooling, layer):
 
     Raises:
         FileNotFoundError: the store was joined of shards, and one of them is not there; names it.
-        ValueError: the store's ids are not the given ones; says how many differ and names one.
+        ValueError: the store's ids are not the given ones (says how many differ and names one), or it is damaged.
     """
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         data = open_layer(file, path, tower, pooling, layer)
         order = match_rows(path, file["ids"].asstr()[:], ids)
         values = data[:].astype(np.float32, copy=False)

@@ -37,9 +37,26 @@ def load_coastlines():
 
 
 def draw_coastlines(axes):
-    """Draw the coastlines on axes with a geographic projection, whose units are radians."""
+    """Draw the coastlines on axes with Mollweide's projection, or on plain ones in its plane (:func:`place_of`)."""
     from matplotlib.collections import LineCollection
 
-    lines = [np.radians(line) for line in load_coastlines()]
-    # a world map has its limits; to find those of the lines takes seconds under such a projection
-    axes.add_collection(LineCollection(lines, colors="0.35", linewidths=0.35, zorder=1), autolim=False)
+    lines = [project(np.radians(line)) for line in load_coastlines()]
+    # a world map has its limits
+    lines = LineCollection(lines, colors="0.35", linewidths=0.35, zorder=1, transform=place_of(axes))
+    axes.add_collection(lines, autolim=False)
+
+
+def project(points):
+    """Mollweide's projection of longitudes and latitudes in radians, shape (n, 2), onto an ellipse of half axes
+    2 sqrt(2) and sqrt(2).
+
+    Done here once: matplotlib would put 75 points on each piece of a line, and do it anew for each format.
+    """
+    from matplotlib.projections.geo import MollweideAxes
+
+    return MollweideAxes.MollweideTransform(1).transform_non_affine(points)
+
+
+def place_of(axes):
+    """Transform of projected points to the page: on axes with that projection, or on plain ones in its plane."""
+    return axes.transAffine + axes.transAxes if axes.name == "mollweide" else axes.transData

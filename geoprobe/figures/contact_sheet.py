@@ -25,10 +25,11 @@ def draw(sheets):
         PAGE, 0.2 + rows * (PAGE / columns * DOWN / ACROSS + 0.3), nrows=rows, ncols=columns, squeeze=False
     )
     for panel in axes.ravel():
+        panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
         panel.set_axis_off()
     for panel, (title, images) in zip(axes.ravel(), sheets, strict=False):
         panel.imshow(mosaic(images))
-        panel.set_title(title, loc="left", size=8)
+        panel.set_title(title, loc="left", size=8, y=1.0)
     return drawn
 
 

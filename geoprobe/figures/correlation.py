@@ -3,6 +3,7 @@
 import matplotlib
 import numpy as np
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.matrix import draw_matrices, format_value
 from geoprobe.figures.rows import label_rows, stack_rows
 from geoprobe.figures.style import MARKERS, PAGE, SEQUENTIAL, figure, only_text
@@ -42,7 +43,9 @@ def draw(frame, names, label, reason):
             means.append(format_value(pairs["correlation"].mean()))
         title = f"{label}: {tower}, {pooling}, block {layer}"
         panels[f"{title}\nabove the diagonal latitude (mean {means[0]}), below longitude (mean {means[1]})"] = matrix
-    return draw_matrices(panels, list(names.values()), "Correlation of coefficients", "neither", diagonal=False)
+    drawn = draw_matrices(panels, list(names.values()), "Correlation of coefficients", "neither", diagonal=False)
+    drawn.axes[len(panels) - 1].set_xlabel(f"n = {len(names) * (len(names) - 1) // 2:,} pairs of {len(names)} clusters")
+    return drawn
 
 
 def draw_summary(frame):
@@ -75,9 +78,10 @@ def draw_summary(frame):
         panel.set_title(axis.capitalize())
         panel.set_xlabel("Mean correlation over pairs")
         label_rows(panel, rows, headings)
+    counts = f"n = {span(known['pairs'])} pairs of {span(known['clusters'])} clusters, which are resampled"
     handles, labels = axes[0].get_legend_handles_labels()
     drawn.legend(
-        handles, labels, title="Share of the dimensions, largest coefficients first", title_fontsize=7, frameon=False,
-        ncols=min(6, len(labels)), loc="outside lower center",
+        handles, labels, title=f"Share of the dimensions, largest coefficients first; {counts}", title_fontsize=7,
+        frameon=False, ncols=min(6, len(labels)), loc="outside lower center",
     )  # fmt: skip
     return drawn

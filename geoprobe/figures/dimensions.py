@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure, only_text
 
-COLUMNS = 4
+COLUMNS, MANY, CLOSER = 4, 16, 6  # panels in a row, and from how many models closer together
 AXES = ("latitude", "longitude")
 RANDOM = "random"
 LOOKS = {
@@ -48,10 +49,12 @@ def draw(frame):
         reasons = "; ".join(frame["reason"].dropna().unique()) or "no probe has coefficients"
         return only_text(f"No subset of dimensions was probed: {reasons}")
     models = list(dict.fromkeys(known["label"]))
-    columns = min(COLUMNS, len(models))
+    many = len(models) > MANY
+    columns = min(CLOSER if many else COLUMNS, len(models))
     count = -(-len(models) // columns)
     drawn, axes = figure(
-        PAGE, 1.0 + 1.55 * count, nrows=count, ncols=columns, squeeze=False, sharex=True, sharey=True
+        PAGE, 1.0 + (1.25 if many else 1.55) * count,
+        nrows=count, ncols=columns, squeeze=False, sharex=True, sharey=True,
     )  # fmt: skip
     for panel, label in zip(axes.flat, models, strict=False):
         rows = known[known["label"] == label]
@@ -66,7 +69,7 @@ def draw(frame):
             bars = rows[(rows["axis"] == axis) & (rows["ranking"] != RANDOM)]
             panel.vlines(bars["share"], bars["low"], bars["high"], color=LOOKS[axis]["color"], lw=0.8, alpha=0.6)
         panel.axhline(0, color="0.6", lw=0.6, ls=":", zorder=0)
-        panel.set_title("\n".join(textwrap.wrap(label, 26)), size=8)
+        panel.set_title("\n".join(textwrap.wrap(label, 18 if many else 26)), size=7 if many else 8)
     for panel in axes.flat[len(models) :]:
         panel.set_axis_off()
     ends = known[["r2", "low", "high"]].to_numpy()
@@ -77,7 +80,7 @@ def draw(frame):
     for column in range(columns):  # the last panel of each column has the axis, whatever lies below
         last = max(row for row in range(count) if row * columns + column < len(models))
         axes[last, column].tick_params(labelbottom=True)
-    drawn.supxlabel("Share of the dimensions (%)", size=8)
+    drawn.supxlabel(f"Share of the dimensions (%)\nn = {span(known['images'])} images", size=8)
     drawn.supylabel("R²", size=8)
     handles = {}  # filled a column at a time
     for name, look in LOOKS.items():

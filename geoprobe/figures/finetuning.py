@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import MARKERS, PAGE, SUPERVISION_COLOURS, figure, repeat_scale
 
 METRICS = {"top1": ("o", "top-1"), "top5": ("s", "top-5")}
+SIZES = {"images": "images", "countries": "countries", "groups": "groups", "trainings": "trainings"}
 MOST_CURVES = len(MARKERS)  # families that can be told apart in the small panel
 
 
@@ -27,7 +29,8 @@ def _draw_accuracies(axes, finetuned, order):
     axes.set_ylim(-0.6, len(order) - 0.4)
     # room for the last number
     axes.set_xlim(0, axes.get_xlim()[1] * 1.06)
-    axes.set_xlabel("test accuracy in %, with 95 % interval")
+    sizes = (f"{span(finetuned[name])} {words}" for name, words in SIZES.items())
+    axes.set_xlabel(f"test accuracy in %, with 95 % interval\nn = {', '.join(sizes)}")
 
 
 def _draw_rates(axes, rates, order, labels):

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import PAGE, SEQUENTIAL, figure, r2_limits
 
 TITLES = {
@@ -44,17 +45,22 @@ def draw_cells(panel, values, lows, highs, limits):
     Returns:
         The image, for a colour bar.
     """
-    low, high = limits
+    (low, high), dots = limits, []
     shown = panel.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=high, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         dark = np.isnan(value) or value < low + 0.6 * (high - low)
         colour = "white" if dark else "black"
         ends = write_interval(lows[y, x], highs[y, x])
         if not np.isnan(value) and lows[y, x] <= 0 <= highs[y, x]:
-            panel.plot(x + 0.42, y - 0.36, "o", ms=2.2, mew=0, color=colour)
-        panel.text(x, y - 0.17 * bool(ends), write_number(value), ha="center", va="center", size=6.5, color=colour)
+            dots.append((x + 0.42, y - 0.36, colour))
+        # within its cell a text has no say in the layout
+        look = {"ha": "center", "va": "center", "color": colour, "in_layout": False}
+        panel.text(x, y - 0.17 * bool(ends), write_number(value), size=6.5, **look)
         if ends:
-            panel.text(x, y + 0.25, ends, ha="center", va="center", size=SMALL, color=colour)
+            panel.text(x, y + 0.25, ends, size=SMALL, **look)
+    if dots:
+        across, down, colours = zip(*dots, strict=True)
+        panel.scatter(across, down, s=2.2**2, lw=0, c=colours)
     panel.tick_params(length=0)
     return shown
 
@@ -108,5 +114,9 @@ def draw(families, names):
     labels = ["all images", *(f"{name}" for name in names.values())]
     axes[-1, 0].set_xticks(range(len(columns)), labels, rotation=35, ha="right", rotation_mode="anchor")
     add_bar(drawn, shown, axes[:, 0])
-    drawn.supxlabel("Under each R²: its 95 % interval; dot: the interval includes 0", size=7)
+    whole = families["cluster"] == "all"
+    counts = f"All images: {write_counts(families[whole])}. Clusters: {write_counts(families[~whole])}"
+    signs = "Under each R²: its 95 % interval; dot: the interval includes 0"
+    signs += "; –: nothing could be fitted" * bool(tables["r2"].isna().any(axis=None))
+    drawn.supxlabel(f"{signs}\n{counts}", size=7)
     return drawn

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.heatmap import TITLES
 from geoprobe.figures.objectives import CVS
 from geoprobe.figures.style import PAGE, family_styles, figure
@@ -46,7 +47,7 @@ def draw(families):
         legend.
     """
     panels, parts = [cv for cv in CVS if cv in set(families["cv"])], part_families(families)
-    one = len(parts) == 1
+    one, counts = len(parts) == 1, write_counts(families)
     drawn, axes = figure(
         PAGE, 3.1 if one else 0.5 + ROW * len(parts), nrows=len(parts), ncols=len(panels), sharey=True, squeeze=False
     )
@@ -70,9 +71,12 @@ def draw(families):
         handles, labels = row[0].get_legend_handles_labels()
         if one:
             row[0].set_ylabel("R² (latitude, longitude)")
-            drawn.legend(handles, labels, ncols=3, frameon=False, loc="outside lower center")
+            drawn.legend(handles, labels, title=counts, title_fontsize=7, ncols=3, frameon=False,
+                         loc="outside lower center")  # fmt: skip
         else:
             row[0].set_ylabel("R²")
             row[-1].legend(handles, labels, title=title, alignment="left", frameon=False, loc="upper left",
                            bbox_to_anchor=(1.0, 1.05))  # fmt: skip
+    if not one:
+        drawn.supxlabel(counts, size=7)
     return drawn

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure
 
 SAMPLES = 4
@@ -14,7 +15,7 @@ def draw(ranking, samples):
 
     Args:
         ranking: frame of one data set and probe, most localizable first: cluster, name, tier, r2, lowest, highest (not
-            a number where no probe could be fitted), images.
+            a number where no probe could be fitted), models (that could be scored), images.
         samples: cluster to a list of square uint8 images, the nearest to the centroid first.
 
     Returns:
@@ -49,7 +50,9 @@ def draw(ranking, samples):
     axes.set_xlim(low - 0.05 * (high - low), min(1.0, high + 0.05 * (high - low)))
     axes.set_ylim(-0.5, len(ranking) - 0.5)
     axes.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
-    axes.set_xlabel("R² within the cluster: mean over models, lowest to highest")
+    counted = ranking["models"][ranking["models"] > 0]
+    over = f"{span(counted)} models" if len(counted) else "models"
+    axes.set_xlabel(f"R² within the cluster: mean over {over}, lowest to highest")
     return drawn
 
 

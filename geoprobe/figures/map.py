@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Ellipse
 
-from geoprobe.figures.coastlines import draw_coastlines
-from geoprobe.figures.style import PAGE, figure
+from geoprobe.figures.coastlines import draw_coastlines, place_of, project
+from geoprobe.figures.counts import span
+from geoprobe.figures.style import PAGE, figure, plt
 from geoprobe.geodesy import great_circle_km
 
 LONGEST_KM = 10000.0
@@ -12,6 +14,8 @@ CMAP = "viridis_r"
 MOST_POINTS = 20_000  # more would hide each other; the map of errors counts all images
 COARSE, FINE = 5.0, 2.5  # degrees of latitude of a cell
 MANY = 50_000  # images from which cells are fine
+ACROSS = 5  # small maps
+WIDEST = 2 * np.sqrt(2)  # half axis of the projected globe
 
 
 def equal_area_cells(positions, degrees):
@@ -47,9 +51,22 @@ def median_errors(truth, error, degrees):
     Returns:
         A frame: south, north, west, east (degrees), km, images; a row a cell with images.
     """
-    frame = pd.DataFrame(equal_area_cells(truth, degrees), columns=["south", "north", "west", "east"])
-    grouped = frame.assign(error=error).groupby(["south", "north", "west", "east"], sort=True)["error"]
-    return grouped.agg(km="median", images="size").reset_index()
+    edges = equal_area_cells(truth, degrees)
+    # a cell's south and west are its own: by one number, as by four columns it takes several times as long
+    _, first, cell = np.unique(edges[:, 0] * 1000 + edges[:, 2], return_index=True, return_inverse=True)
+    grouped = pd.Series(error).groupby(cell)
+    found = pd.DataFrame(edges[first], columns=["south", "north", "west", "east"])
+    return found.assign(km=grouped.median(), images=grouped.size())
+
+
+def summarise_errors(truth, predicted):
+    """What :func:`draw_side_by_side` shows of a model: cells of :func:`median_errors`, median in km, and images.
+
+    Args:
+        truth, predicted: latitude and longitude in degrees, shape (n, 2).
+    """
+    error = great_circle_km(truth, predicted)
+    return median_errors(truth, error, COARSE), float(np.median(error)) if len(error) else np.nan, len(error)
 
 
 def _dress(panel, name):
@@ -73,10 +90,10 @@ def _draw_cells(panel, cells):
     x = np.repeat(np.stack([west, east], axis=1), len(rise), axis=1)
     # projected here: matplotlib would put 75 points on each side, and a file of 25 MB
     shape = (*x.shape, 2)
-    corners = panel.transProjection.transform(np.stack([x, y], axis=2).reshape(-1, 2)).reshape(shape)
+    corners = project(np.stack([x, y], axis=2).reshape(-1, 2)).reshape(shape)
     cells = PolyCollection(
         corners, array=cells["km"].to_numpy(dtype=float), cmap=CMAP, zorder=0.5, lw=0.2, edgecolors="face",
-        transform=panel.transAffine + panel.transAxes,
+        transform=place_of(panel),
     )  # fmt: skip
     cells.set_clim(0, LONGEST_KM)
     panel.add_collection(cells, autolim=False)
@@ -129,4 +146,38 @@ def draw(truth, predicted, title):
     if len(error):
         found = f"median error {np.median(error):,.0f} km, {len(error):,} images"
     drawn.suptitle(f"{title}; {found}", size=9)
+    return drawn
+
+
+def draw_side_by_side(models):
+    """A small map a model of the median error by place, all on one scale.
+
+    Args:
+        models: label to what :func:`summarise_errors` gives, in the order of the panels.
+
+    Returns:
+        A figure. A model of which nothing could be tested has an empty map that says so.
+    """
+    across = min(ACROSS, len(models))
+    down = -(-len(models) // across)
+    # plain axes: those of a projection take seconds of their own
+    drawn, axes = figure(PAGE, 0.9 + down * (PAGE / across / 2 + 0.34), nrows=down, ncols=across, squeeze=False)
+    for panel in axes.flat[len(models) :]:
+        panel.remove()
+    panels = axes.flat[: len(models)]
+    for panel, (label, (cells, median, images)) in zip(panels, models.items(), strict=True):
+        _draw_cells(panel, cells)
+        draw_coastlines(panel)
+        panel.set_rasterization_zorder(2)  # ten thousands of cells in all
+        panel.add_patch(Ellipse((0, 0), 2 * WIDEST, WIDEST, fill=False, lw=0.6, zorder=3))
+        panel.set(aspect="equal", xlim=(-1.01 * WIDEST, 1.01 * WIDEST), ylim=(-0.51 * WIDEST, 0.51 * WIDEST))
+        panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
+        panel.set_axis_off()
+        panel.set_title(f"{label}\n{f'{median:,.0f} km' if images else 'nothing could be tested'}", size=7, y=1.0)
+    counts = span([images for _, _, images in models.values()])
+    drawn.colorbar(
+        plt.cm.ScalarMappable(plt.Normalize(0, LONGEST_KM), CMAP),
+        ax=panels, extend="max", location="bottom", aspect=50, shrink=0.8, pad=0.01,
+        label=f"Median great-circle error (km) of the images in a cell; over each map of all (n = {counts} images)",
+    )  # fmt: skip
     return drawn

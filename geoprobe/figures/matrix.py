@@ -86,4 +86,4 @@ def _write_values(drawn, axes, matrices, diagonal):
             continue
         for (x, y), text in texts.items():
             colour = "white" if abs(values[y, x]) > DARK else "black"
-            panel.text(x, y, text, ha="center", va="center", size=TEXT, color=colour)
+            panel.text(x, y, text, ha="center", va="center", size=TEXT, color=colour, in_layout=False)

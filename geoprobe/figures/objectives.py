@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, TALL, figure, repeat_scale
 
 CVS = {
@@ -37,18 +38,19 @@ def draw(families):
     drawn, axes = figure(PAGE, 0.9 + max(min(0.2 * rows, TALL), 0.14 * rows))
     repeat_scale(axes)
     offsets = dict(zip(shown, np.linspace(0.26, -0.26, len(shown)) if len(shown) > 1 else [0.0], strict=True))
-    for y, family in enumerate(order):
-        rows = families[families["family"] == family]
-        colour = SUPERVISION_COLOURS[rows["supervision"].iloc[0]]
-        for cv in shown:
-            at = y + offsets[cv]
-            for row in rows[(rows["cv"] == cv) & (rows["control"] == "none")].itertuples():
-                error = np.array([[row.r2 - row.low], [row.high - row.r2]]).clip(min=0)
-                axes.errorbar(row.r2, at, xerr=error, fmt=MARKERS[cv], ms=4.5, color=colour, capsize=2, lw=1)
-                label = f"{row.r2:.2f}".replace("-", "−")
-                axes.annotate(label, (row.high, at), (4, 0), textcoords="offset points", va="center", size=6.5)
-            for row in rows[(rows["cv"] == cv) & (rows["control"] == "permuted")].itertuples():
-                axes.plot(row.r2, at, marker="x", ms=3.5, color="0.4")
+    height = {family: y for y, family in enumerate(order)}
+    at = families["family"].map(height) + families["cv"].map(offsets)
+    # all of one look at once: hundreds of artists take seconds to draw
+    for (control, supervision, cv), rows in families.assign(at=at).groupby(["control", "supervision", "cv"]):
+        if control == "none":
+            error = np.stack([rows["r2"] - rows["low"], rows["high"] - rows["r2"]]).clip(min=0)
+            look = {"fmt": MARKERS[cv], "color": SUPERVISION_COLOURS[supervision], "ms": 4.5, "capsize": 2, "lw": 1}
+            axes.errorbar(rows["r2"], rows["at"], xerr=error, **look)
+            for value, high, y in rows[["r2", "high", "at"]].dropna().to_numpy():
+                label = f"{value:.2f}".replace("-", "−")
+                axes.annotate(label, (high, y), (4, 0), textcoords="offset points", va="center", size=6.5)
+        elif control == "permuted":
+            axes.plot(rows["r2"], rows["at"], ls="", marker="x", ms=3.5, color="0.4")
     axes.axvline(0, color="0.7", lw=0.8, zorder=0)
     labels = families.drop_duplicates("family").set_index("family")["label"]
     axes.set_yticks(range(len(order)), [labels[name] for name in order])
@@ -56,7 +58,8 @@ def draw(families):
     # room for the last number
     left, right = axes.get_xlim()
     axes.set_xlim(left, right + 0.06 * (right - left))
-    axes.set_xlabel(f"R² of latitude and longitude, {LAYERS[families['choice'].iloc[0]]}, with 95 % interval")
+    layer = LAYERS[families["choice"].iloc[0]]
+    axes.set_xlabel(f"R² of latitude and longitude, {layer}, with 95 % interval\n{write_counts(families)}")
     colours = {name: colour for name, colour in SUPERVISION_COLOURS.items() if name in set(families["supervision"])}
     handles = [axes.plot([], [], "_", ms=9, mew=4, color=colour, label=name)[0] for name, colour in colours.items()]
     handles += [axes.plot([], [], MARKERS[cv], ms=4.5, color="0.3", label=CVS[cv])[0] for cv in shown]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.heatmap import ROW, TITLES, add_bar, draw_cells
 from geoprobe.figures.style import PAGE, figure, only_text, r2_limits
 
@@ -103,5 +104,6 @@ def draw(frame, order):
                 textcoords="offset points", ha="center", va="top", size=8,
             )  # fmt: skip
     add_bar(drawn, shown, axes[:, 0])
-    drawn.supxlabel("Under each R²: its 95 % interval; dot: the interval includes 0", size=7)
+    counts = write_counts(frame[frame["cluster"] == ALL])
+    drawn.supxlabel(f"Under each R²: its 95 % interval; dot: the interval includes 0\n{counts}", size=7)
     return drawn

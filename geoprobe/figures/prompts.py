@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.objectives import CVS
 from geoprobe.figures.style import PAGE, figure
 
@@ -76,7 +77,7 @@ def draw(curves):
         elif number + across >= len(models):
             # below it there is no panel whose numbers it shares
             panel.tick_params(labelbottom=True)
-    drawn.supxlabel("Relative depth", size=8)
+    drawn.supxlabel(f"Relative depth of the block\n{write_counts(curves)}", size=8)
     drawn.supylabel(f"R² (latitude, longitude), {CVS[curves['cv'].iloc[0]]}", size=8)
     shown = [handles[prompt] for prompt in prompt_styles(curves) if prompt in handles]
     drawn.legend(handles=shown, ncols=min(4, len(shown)), frameon=False, loc="outside upper center", handlelength=2.8)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import span
 from geoprobe.figures.style import PAGE, figure, only_text
 
 MOST = 4  # steered blocks of a tower, and read-outs of each
@@ -69,9 +70,17 @@ def draw(frame):
             panel.set_title(f"read after block {readout}" if readout > block else f"block {block} itself")
             panel.set_xticks(sorted({rows["km"].min(), 0, rows["km"].max()}))
             panel.tick_params(labelbottom=True)
+            # inwards, or those of two panels would run into each other
+            for label, align in zip(
+                panel.get_xticklabels()[:: len(panel.get_xticks()) - 1], ("left", "right"), strict=False
+            ):
+                label.set_ha(align)
             panel.set_xlabel("asked (km)")
         panels[0].set_ylabel(f"{tower}, {pooling}: step after\nblock {block}; moved (km)")
-    drawn.legend(handles.values(), handles.keys(), ncols=3, frameon=False, loc="outside lower center")
+    drawn.legend(
+        handles.values(), handles.keys(), title=f"n = {span(there['images'])} images", title_fontsize=7, ncols=3,
+        frameon=False, loc="outside lower center",
+    )  # fmt: skip
     return drawn
 
 

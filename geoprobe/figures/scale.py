@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from geoprobe.figures.counts import write_counts
 from geoprobe.figures.labels import place_labels
 from geoprobe.figures.objectives import LAYERS
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, figure, only_text
@@ -87,7 +88,7 @@ def draw(frame, pairs=()):
         axes.axhline(row.r2, color="0.5", lw=0.8, ls=":", zorder=1, label=f"{row.label} (no parameters)")
     axes.set_xlim(limits)
     _mark_sizes(axes, counts)
-    axes.set_xlabel("Parameters of the model (those of nearly one size are set apart)")
+    axes.set_xlabel(f"Parameters of the model (those of nearly one size are set apart)\n{write_counts(sized)}")
     axes.set_ylabel(f"R² with 95 % interval, {LAYERS[frame['choice'].iloc[0]]}")
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))

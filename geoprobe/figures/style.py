@@ -8,6 +8,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from geoprobe.runtime import provenance, replacing
 
@@ -23,6 +26,7 @@ MARKERS = "osD^vP*X"
 SEQUENTIAL = "viridis"
 COLUMN, PAGE = 3.4, 7.0  # inches: one column and the full width of a two-column paper
 TALL = 9.5  # inches: more than a page holds
+CANVASES = {"png": FigureCanvasAgg, "pdf": FigureCanvasPdf, "svg": FigureCanvasSVG}
 
 RC = {
     "font.size": 8,
@@ -35,6 +39,8 @@ RC = {
     "axes.spines.right": False,
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
     "figure.constrained_layout.use": True,
+    # a name is text, dollar signs included
+    "text.parse_math": False,
     # text stays text in vector files
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
@@ -81,7 +87,9 @@ def save_figure(drawn, paths, dpi):
             "png": {"Software": f"geoprobe {made['geoprobe']}", "Description": made["versions"]},
         }[kind]
         with replacing(path) as temporary:
-            drawn.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)
+            drawn.set_dpi(dpi)  # PDF and SVG leave theirs behind
+            # savefig would draw everything once more, for a layout that is already made
+            getattr(CANVASES[kind](drawn), f"print_{kind}")(temporary, metadata=metadata)
     plt.close(drawn)
 
 

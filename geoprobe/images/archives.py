@@ -2,28 +2,21 @@
 
 import contextlib
 import hashlib
-import lzma
 import os
 import re
 import stat
-import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from geoprobe.hub_files import check_addresses, endpoint_of
 from geoprobe.images.embedded import MAGIC, read_embedded
 from geoprobe.images.fetch import FetchError, fetch_file, file_digests, wrong_checksum
-from geoprobe.images.files import Member, folder_members
+from geoprobe.images.files import BROKEN, folder_members, tar_members
 
 HUB = re.compile(r"hub://datasets/(?P<repo>[^@]+)@(?P<revision>[^/]+)/(?P<file>.+)")
 # of the others a few kilobytes may unpack to gigabytes at once, whatever is asked for
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# what the standard library raises on damaged, cut or exotic archives
-BROKEN = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
-    NotImplementedError,
-)  # fmt: skip
 
 
 class AccessError(FetchError):
@@ -57,7 +50,7 @@ def fetched_archive(address, folder, network, md5="", sha256=""):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if match := HUB.fullmatch(address):
-        path, ours = _fetch_from_hub(address, folder, **match.groupdict())
+        path, ours = _fetch_from_hub(address, folder, network, **match.groupdict())
         if wrong := (md5 or sha256) and wrong_checksum(file_digests(path), md5, sha256):
             if ours:
                 path.unlink()
@@ -78,7 +71,7 @@ def local_path(address):
     return None if "://" in address else Path(address)
 
 
-def _fetch_from_hub(address, folder, repo, revision, file):
+def _fetch_from_hub(address, folder, network, repo, revision, file):
     """Path of a file of the hub, and whether it is ours to remove."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -88,6 +81,7 @@ def _fetch_from_hub(address, folder, repo, revision, file):
     if isinstance(cached, str):
         return Path(cached), False
     endpoint = os.environ.get("HF_ENDPOINT") or None
+    check_addresses(endpoint_of({}), network)
     try:
         path = huggingface_hub.hf_hub_download(repo, file, **where, local_dir=folder / "hub", endpoint=endpoint)
     except (errors.HTTPError, errors.LocalEntryNotFoundError, errors.FileMetadataError) as error:
@@ -161,8 +155,8 @@ def read_members(path, wanted, max_bytes):
 
 
 def _tar_members(path, left, max_bytes):
-    with tarfile.open(path, "r|*", tarinfo=Member) as archive:
-        for member in archive:
+    with open(path, "rb") as file:
+        for archive, member in tar_members(file):
             name = _plain(member.name)
             if name not in left:
                 continue

@@ -6,8 +6,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from geoprobe.images import polygons
+from geoprobe.images.archives import COMPRESSIONS
 from geoprobe.images.fetch import fetch_file
+from geoprobe.images.files import whole_archive
 from geoprobe.runtime import replacing, write_json
+
+ENCRYPTED = 1  # a flag of a member of a zip file
 
 
 def fetch_boundaries(options, manifest, network):
@@ -49,14 +53,23 @@ def _fetch(url, folder, network):
 def _extract(archive, member, folder):
     """One member of a zip file as a file in the folder, under its last name."""
     target = folder / Path(member).name
-    with zipfile.ZipFile(archive) as file:
-        if member not in file.namelist():
-            raise ValueError(f'member is "{member}", which "{archive}" does not hold: {", ".join(file.namelist())}.')
-        size, free = file.getinfo(member).file_size, shutil.disk_usage(folder).free
-        if target.is_file() and target.stat().st_size == size:
-            return target
-        if size > free:
-            raise ValueError(f'"{archive}" says that "{member}" has {size} bytes, and {folder} has room for {free}.')
-        with replacing(target) as temporary, file.open(member) as source, open(temporary, "wb") as copy:
-            shutil.copyfileobj(source, copy)
+    with whole_archive(archive), zipfile.ZipFile(archive) as file:
+        names = file.namelist()
+        if member in names:
+            _unpack(file, member, target)
+    if member not in names:
+        raise ValueError(f'member is "{member}", which "{archive}" does not hold: {", ".join(names)}.')
     return target
+
+
+def _unpack(file, member, target):
+    """Write a member of an open zip file, unless it is there already."""
+    entry, free = file.getinfo(member), shutil.disk_usage(target.parent).free
+    if target.is_file() and target.stat().st_size == entry.file_size:
+        return
+    if entry.compress_type not in COMPRESSIONS or entry.flag_bits & ENCRYPTED:
+        raise zipfile.BadZipFile(f"{member} is encrypted, or compressed in another way than deflate")
+    if entry.file_size > free:
+        raise zipfile.BadZipFile(f"{member} says that it has {entry.file_size} bytes, and there is room for {free}")
+    with replacing(target) as temporary, file.open(entry) as source, open(temporary, "wb") as copy:
+        shutil.copyfileobj(source, copy)

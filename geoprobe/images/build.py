@@ -19,7 +19,7 @@ from geoprobe.images.plan import FULL
 from geoprobe.images.sources import load_source
 from geoprobe.images.store import decode_image, writing_store
 from geoprobe.images.verify import verify_image
-from geoprobe.runtime import timestamp, write_table
+from geoprobe.runtime import scratch_beside, timestamp, write_table
 
 OK = "ok"
 DUPLICATE = "duplicate"
@@ -235,7 +235,7 @@ def build_store(
                 "border_uncertain_share": float(kept["border_uncertain"].mean()),
             },
         )
-    _write_rejects(rejects, left_out_path, rejects_path, name)
+    _write_rejects(rejects, left_out_path, rejects_path)
     write_table(balance_table(plan_path, rejects_path), balance_path)
     print(
         f"{name}: {len(kept)} images in {kept['geocell'].nunique()} geocells of {kept['country'].nunique()} countries"
@@ -254,12 +254,9 @@ def iter_shards(rows, downloads):
         yield next(packs[shard])
 
 
-def _write_rejects(rejects, left_out_path, path, name):
+def _write_rejects(rejects, left_out_path, path):
     """Join what the plan left out and what did not arrive into one table, however long."""
-    with (
-        tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=f".{name}-") as scratch,
-        open_database(scratch) as base,
-    ):
+    with scratch_beside(path) as scratch, open_database(scratch) as base:
         late = Path(scratch, "late.parquet")
         rejects.astype({"detail": str, "reason": str}).to_parquet(late, index=False)
         write_query(

@@ -8,6 +8,7 @@ is a page without coordinates to the API, and is missing here too.
 """
 
 import asyncio
+import contextlib
 import gzip
 import json
 import os
@@ -21,12 +22,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from geoprobe.images.fetch import FetchError
-from geoprobe.images.http import Client, RequestFailed, retry_after_s, try_again
+from geoprobe.images.http import Client, RequestFailed, as_text, retry_after_s, try_again
 from geoprobe.runtime import timestamp, write_table
 
 COLUMNS = ["landmark_id", "category", "title", "latitude", "longitude", "source", "fetched_at"]
 TITLES = 50  # the API's limit for clients without rights of their own
 TITLE_BYTES = 6000  # of one request, percent-encoded: servers refuse addresses of more than about 8,000
+PARTS = 50  # in which an answer may come
 MAXLAG_S = 5  # as the etiquette of the API asks of clients that nobody waits for
 LAG_PATIENCE_S = 3600
 LAGGED = "api error maxlag"
@@ -139,34 +141,54 @@ async def _resolve(batches, journal, network, api, wikidata_api):
                 progress.update(len(batch))
 
 
+@contextlib.contextmanager
+def understood(api):
+    """An answer that is laid out otherwise than an API's documentation says is a FetchError."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        advice = "See whether it is the address of the API; if it is, run again later."
+        raise FetchError(api, "not understood", f"{type(error).__name__}: {error}", advice=advice) from error
+
+
 async def _places(client, titles, api, wikidata_api):
     """For each title a dict: title, latitude, longitude, source."""
-    names, pages = await _pages(client, api, titles)
     places, items = {}, {}
-    for title in titles:
-        name = _follow(title, names)
-        page = pages.get(name, {"coordinates": [], "item": ""})
-        position = _page_position(page["coordinates"])
-        places[title] = _place(name, position, "commons")
-        if position is None and page["item"]:
-            items[title] = page["item"]
+    with understood(api):
+        names, pages = await _pages(client, api, titles)
+        for title in titles:
+            name = _follow(title, names)
+            page = pages.get(name, {"coordinates": [], "item": ""})
+            position = _page_position(page["coordinates"])
+            places[title] = _place(name, position, "commons")
+            if position is None and page["item"]:
+                items[title] = page["item"]
     for _ in ("the item", "its main topic"):
-        entities, topics = await _entities(client, wikidata_api, items.values()), {}
-        for title, item in items.items():
-            entity = entities.get(item, {})
-            position = _item_position(entity)
-            if position is not None:
-                places[title] = _place(places[title]["title"], position, "wikidata")
-            elif topic := next(_values(entity, MAIN_TOPIC), None):
-                topics[title] = topic["id"]
-        items = topics
+        with understood(wikidata_api):
+            entities, topics = await _entities(client, wikidata_api, items.values()), {}
+            for title, item in items.items():
+                entity = entities.get(item, {})
+                position = _item_position(entity)
+                if position is not None:
+                    places[title] = _place(places[title]["title"], position, "wikidata")
+                elif topic := next(_values(entity, MAIN_TOPIC), None):
+                    topics[title] = topic["id"]
+            items = topics
     return places
+
+
+def _position(latitude, longitude):
+    """Latitude and longitude as floats, or None where they are not those of a place."""
+    numbers = [value for value in (latitude, longitude) if type(value) in (int, float)]
+    if len(numbers) < 2 or not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        return None
+    return float(latitude), float(longitude)
 
 
 def _place(title, position, source):
     latitude, longitude = (None, None) if position is None else position
     return {
-        "title": title,
+        "title": as_text(str(title)),
         "latitude": latitude,
         "longitude": longitude,
         "source": "missing" if position is None else source,
@@ -186,7 +208,7 @@ async def _pages(client, api, titles):
         "titles": "|".join(titles),
     }
     names, pages, more = {}, {}, {}
-    while more is not None:
+    for _ in range(PARTS):
         answer = await _ask(client, api, asked | more)
         query = answer.get("query", {})
         for change in chain(query.get("normalized", []), query.get("redirects", [])):
@@ -197,7 +219,9 @@ async def _pages(client, api, titles):
             known["coordinates"] += page.get("coordinates", [])
             known["item"] = page.get("pageprops", {}).get("wikibase_item", known["item"])
         more = answer.get("continue")
-    return names, pages
+        if more is None:
+            return names, pages
+    raise ValueError(f"more than {PARTS} parts")
 
 
 def _follow(title, names):
@@ -212,7 +236,7 @@ def _page_position(coordinates):
     """Latitude and longitude of a page's first primary coordinates on the Earth, else of its first; None without."""
     earthly = [entry for entry in coordinates if entry.get("globe", "earth") == "earth"]
     best = next((entry for entry in earthly if entry.get("primary")), earthly[0] if earthly else None)
-    return best and (best["lat"], best["lon"])
+    return best and _position(best["lat"], best["lon"])
 
 
 async def _entities(client, api, items):
@@ -241,7 +265,7 @@ def _item_position(entity):
     """Latitude and longitude of an entity on the Earth, or None."""
     for value in _values(entity, LOCATION):
         if value["globe"].rpartition("/")[2] == EARTH:
-            return value["latitude"], value["longitude"]
+            return _position(value["latitude"], value["longitude"])
     return None
 
 
@@ -280,8 +304,11 @@ async def _answer(client, url):
     except (ValueError, OSError, EOFError, zlib.error) as error:
         status = "not JSON" if code == 200 else f"http {code}"
         raise RequestFailed(status, str(error), True, code, wait_s) from error
+    if not isinstance(answer, dict):
+        raise RequestFailed("not understood", "no object of JSON", False, code, wait_s)
     if "error" in answer:
-        name, text = answer["error"]["code"], answer["error"].get("info", "")
+        fault = answer["error"] if isinstance(answer["error"], dict) else {}
+        name, text = str(fault.get("code", "")), str(fault.get("info", ""))
         raise RequestFailed(f"api error {name}", text, code == 503 or name.startswith(PASSING), code, wait_s)
     if code != 200:
         raise RequestFailed(f"http {code}", "", True, code, wait_s)

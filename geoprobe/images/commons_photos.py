@@ -17,7 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from geoprobe.images import sources, table
-from geoprobe.images.commons import _ask
+from geoprobe.images.commons import _ask, understood
 from geoprobe.images.http import Client, as_text
 from geoprobe.runtime import timestamp
 
@@ -134,16 +134,17 @@ async def _photos(client, category, api, photos, width):
     if width is not None:
         question["iiurlwidth"] = width
     pages, more = {}, {}
-    for _ in range(ANSWERS):
-        answer = await _ask(client, api, question | more)
-        for page in answer.get("query", {}).get("pages", []):
-            # a page is listed in each part of a batch, and has its information in one of them
-            pages[page["pageid"]] = pages.get(page["pageid"], {}) | page
-        found = [page for page in pages.values() if _is_photo(page)]
-        more = answer.get("continue")
-        if not more or (answer.get("batchcomplete") and len(found) >= photos):
-            break
-    return [_entry(page) for page in found[:photos]]
+    with understood(api):
+        for _ in range(ANSWERS):
+            answer = await _ask(client, api, question | more)
+            for page in answer.get("query", {}).get("pages", []):
+                # a page is listed in each part of a batch, and has its information in one of them
+                pages[page["pageid"]] = pages.get(page["pageid"], {}) | page
+            found = [page for page in pages.values() if _is_photo(page)]
+            more = answer.get("continue")
+            if not more or (answer.get("batchcomplete") and len(found) >= photos):
+                break
+        return [_entry(page) for page in found[:photos]]
 
 
 def _is_photo(page):
@@ -153,13 +154,13 @@ def _is_photo(page):
 def _entry(page):
     """What is kept of a file: id (of its page), title, urls (the scaled copy first), licence and author."""
     info = page["imageinfo"][0]
-    said = {name: entry.get("value", "") for name, entry in (info.get("extmetadata") or {}).items()}
-    urls = [info[name] for name in ("thumburl", "url") if info.get(name)]
+    said = {name: str(entry.get("value", "")) for name, entry in (info.get("extmetadata") or {}).items()}
+    urls = [info[name].encode("utf-8", "replace").decode() for name in ("thumburl", "url") if info.get(name)]
     licence = " ".join(filter(None, [said.get("LicenseShortName", ""), said.get("LicenseUrl", "")]))
     author = " ".join(html.unescape(TAG.sub(" ", said.get("Artist", ""))).split())
     return {
-        "id": f"M{page['pageid']}",
-        "title": page["title"],
+        "id": as_text(f"M{page['pageid']}"),
+        "title": as_text(page["title"]),
         "urls": list(dict.fromkeys(urls)),
         "licence": as_text(licence),
         "author": as_text(author),

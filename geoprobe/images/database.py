@@ -7,6 +7,8 @@ import duckdb
 from geoprobe.runtime import provenance, replacing
 
 MEMORY, THREADS = "512MB", 2  # each thread has buffers of its own
+# what it has no code for is an error: it would fetch that code from a server of its makers' and run it
+ALONE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 
 def quote(text):
@@ -17,7 +19,7 @@ def quote(text):
 @contextlib.contextmanager
 def open_database(scratch):
     """A database in memory that spills into a folder when it needs more than MEMORY."""
-    with duckdb.connect() as base:
+    with duckdb.connect(config=ALONE) as base:
         base.execute(f"SET threads = {THREADS}")
         base.execute(f"SET memory_limit = '{MEMORY}'")
         base.execute(f"SET temp_directory = {quote(scratch)}")

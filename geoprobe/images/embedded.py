@@ -37,6 +37,16 @@ def copy_columns(file, columns, image_column, path):
     Raises:
         ValueError: a column is not there, or holds no images.
     """
+    try:
+        _copy(file, columns, image_column, path)
+    except (pyarrow.ArrowException, OSError) as error:
+        # Arrow's own words have no number and no class of their own; a server's or a disk's have
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        raise ValueError(f"damaged or no Parquet file ({error})") from error
+
+
+def _copy(file, columns, image_column, path):
     with pyarrow.parquet.ParquetFile(file) as source:
         schema = source.schema_arrow
         missing = [name for name in (image_column, *columns) if name not in schema.names]

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from geoprobe.runtime import replacing
 from geoprobe.secrets import redact
 
 CHUNK = 1 << 20
+NUMBER = re.compile("[0-9]{1,18}")  # of bytes
 ADVICE = {
     "http 401": "The server asks who you are; see whether the file has moved to a public address.",
     "http 403": "The server does not let you have it; see whether it wants an agreement first.",
@@ -125,10 +127,8 @@ def _ranged(response):
     """First byte and whole length by the Content-Range of a partial answer; (-1, None) where it is unreadable."""
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, total = rest.partition("/")
-    first = span.partition("-")[0]
-    if unit != "bytes" or not first.isdecimal():
-        return -1, None
-    return int(first), int(total) if total.isdecimal() else None
+    first, total = (int(text) if NUMBER.fullmatch(text) else None for text in (span.partition("-")[0], total))
+    return (-1, None) if unit != "bytes" or first is None else (first, total)
 
 
 async def _receive(client, part, progress):

@@ -1,7 +1,9 @@
 """Image files as they lie on disk or in an archive: which endings they have, and their bytes."""
 
+import contextlib
+import errno
 import functools
-import gzip
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -23,7 +25,15 @@ ATTRIBUTES = (
     tarfile.GNUTYPE_LONGLINK,
 )
 LONGEST = 1 << 20
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+# a tar may unpack to so many bytes and so many times its own size: photographs hardly shrink, and of what shrinks more
+# a small file keeps a job busy for days
+UNPACKED, RATIO = 1 << 30, 50
+BLOCK = 1 << 16
+# what the standard library raises on damaged, cut or exotic archives
+BROKEN = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+    NotImplementedError,
+)  # fmt: skip
 
 
 @functools.cache
@@ -75,6 +85,81 @@ class Member(tarfile.TarInfo):
             raise tarfile.ReadError(f"neither a member nor the end: {error}") from error
 
 
+class _Counted:
+    """A file, and how much was read of it."""
+
+    def __init__(self, file):
+        self.file, self.count = file, 0
+
+    def read(self, size):
+        data = self.file.read(size)
+        self.count += len(data)
+        return data
+
+
+class _Unpacked(_Counted):
+    """The unpacked bytes of a file, which end with an error where they are too many for what was read of the file."""
+
+    def __init__(self, file, packed):
+        super().__init__(file)
+        self.packed = packed
+
+    def read(self, size):
+        data = super().read(size)
+        if self.count > UNPACKED + RATIO * self.packed.count:
+            raise tarfile.ReadError(f"{self.packed.count} bytes unpack to more than {self.count}")
+        return data
+
+    def tell(self):
+        return self.count
+
+    def seek(self, place):
+        if place < self.count:
+            raise tarfile.StreamError("what was passed cannot be read again")
+        while self.count < place and self.read(min(BLOCK, place - self.count)):
+            pass
+
+    def close(self):
+        self.file.close()
+
+
+class _Tar(tarfile.TarFile):
+    """A tar file that is read once from its beginning to its end."""
+
+    tarinfo = Member
+
+    def __init__(self, name, mode, file, packed, **options):
+        super().__init__(name, mode, _Unpacked(file, packed), **options)
+
+
+def tar_members(file):
+    """Yield (open archive, member) of a tar, compressed or not, each to be read before the next is asked for.
+
+    Args:
+        file: opened for binary reading.
+
+    Raises:
+        tarfile.TarError and others of BROKEN: it is damaged, or unpacks to far more than photographs do.
+    """
+    packed = _Counted(file)
+    with _Tar.open(fileobj=packed, mode="r|*", packed=packed) as archive:
+        for member in archive:
+            archive.members = []  # the library keeps them all
+            yield archive, member
+
+
+@contextlib.contextmanager
+def whole_archive(name):
+    """What is found damaged in an archive is a ValueError that names it."""
+    try:
+        yield
+    except BROKEN as error:
+        # it may lie on a server, and that this failed is no fault of the archive; a place before its beginning is
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise ValueError(f'"{name}" is damaged or no archive ({error}). Fetch it again.') from error
+
+
 def archive_members(file, name):
     """Paths of the images in an archive, in the archive's order.
 
@@ -86,19 +171,14 @@ def archive_members(file, name):
     Raises:
         ValueError: the ending is of no known archive, or the file is none.
     """
-    try:
+    if not str(name).lower().endswith((ZIP_SUFFIX, *TAR_SUFFIXES)):
+        raise ValueError(f'"{name}" does not end like an archive; allowed: {ZIP_SUFFIX}, {", ".join(TAR_SUFFIXES)}.')
+    with whole_archive(name):
         if str(name).lower().endswith(ZIP_SUFFIX):
             with zipfile.ZipFile(file) as archive:
                 members = [member.filename for member in archive.infolist() if not member.is_dir()]
-        elif str(name).lower().endswith(TAR_SUFFIXES):
-            with tarfile.open(fileobj=file, mode="r|*", tarinfo=Member) as archive:
-                members = [member.name for member in archive if member.isfile()]
         else:
-            raise ValueError(
-                f'"{name}" does not end like an archive; allowed: {ZIP_SUFFIX}, {", ".join(TAR_SUFFIXES)}.'
-            )
-    except BROKEN as error:
-        raise ValueError(f'"{name}" is damaged or no archive ({error}). Fetch it again.') from error
+            members = [member.name for _, member in tar_members(file) if member.isfile()]
     return [member for member in members if is_image_name(member)]
 
 

@@ -4,17 +4,25 @@ import functools
 import importlib.util
 import io
 import threading
+import warnings
 
 from PIL import Image
 
 # What photographs come in. Pillow reads more, and some of that can run programs or hides its true size.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
 OPENING = threading.Lock()
+# what is wrong with a file is said by whoever opened it, as the reason why it is not used; these words name no file
+QUIET = {"action": "ignore", "module": r"(PIL|pillow_heif)\."}
 
 
 @functools.cache
 def register_plugins():
-    """Let Pillow read HEIC photographs if pillow-heif is installed; returns the formats that are read."""
+    """Let Pillow read HEIC photographs if pillow-heif is installed, and let it not warn of damaged files.
+
+    Returns:
+        The formats that are read.
+    """
+    warnings.filterwarnings(**QUIET)
     if importlib.util.find_spec("pillow_heif") is None:
         return FORMATS
     import pillow_heif

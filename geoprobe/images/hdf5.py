@@ -6,20 +6,50 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from geoprobe.hdf5_files import reading
 from geoprobe.images import sources
 
 NETWORK = False
 NEEDED = ("images", "latitudes", "longitudes")
 TAKEN_OVER = ("ids", "groups", "clusters")
+REAL = ("latitudes", "longitudes", "clusters")
+
+
+def _captions(file, path):
+    """Datasets of captions by set.
+
+    Raises:
+        ValueError: what is called captions is no group of them.
+    """
+    captions = file.get("captions", {})
+    if isinstance(captions, h5py.Dataset | h5py.Datatype):
+        raise ValueError(f'path is "{path}", whose captions are no group; each set of captions is a dataset in it.')
+    return captions
+
+
+def _fault(name, data):
+    """What is wrong with the shape or type of a dataset, or ""."""
+    base, text = h5py.check_vlen_dtype(data.dtype), h5py.check_string_dtype(data.dtype) is not None
+    if name == "images":
+        # a row is a file's bytes: a list of them, or a line of a table
+        whole = base is not None and np.issubdtype(base, np.integer) and data.ndim == 1
+        whole = whole or (base is None and data.dtype.kind in "iu" and data.ndim == 2)
+        return "" if whole else "an encoded file a row, as numbers"
+    if data.ndim != 1:
+        return "one value a row"
+    if name in REAL:
+        return "" if data.dtype.kind in "iuf" else "numbers"
+    return "" if text or data.dtype.kind in "iufb" else "text or numbers"
 
 
 def _refuse_foreign(file, path):
     """Refuse datasets whose values lie in other files: a file from elsewhere must not read what is on this machine.
 
     The links of an exported file are let through where they lead to the image store that it names by its digest.
+    Refused is also what holds other values than it should.
     """
     names = [name for name in (*NEEDED, *TAKEN_OVER) if name in file]
-    names += [f"captions/{name}" for name in file.get("captions", {})]
+    names += [f"captions/{name}" for name in _captions(file, path)]
     for name in names:
         data = file[name]
         if not isinstance(data, h5py.Dataset):
@@ -31,6 +61,10 @@ def _refuse_foreign(file, path):
             raise ValueError(
                 f'path is "{path}", whose {name} is a link to {data.file.filename}; copy it into the file.'
             )
+        if fault := _fault(name, data):
+            raise ValueError(
+                f'path is "{path}", whose {name} ({data.dtype}, shape {data.shape}) does not hold {fault}.'
+            )
 
 
 def check(options):
@@ -40,7 +74,7 @@ def check(options):
         raise ValueError(f'path is "{path}", and there is no such file.')
     if not h5py.is_hdf5(path):
         raise ValueError(f'path is "{path}", which is not an HDF5 file.')
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         missing = [name for name in NEEDED if name not in file]
         if missing:
             raise ValueError(
@@ -49,7 +83,7 @@ def check(options):
             )
         _refuse_foreign(file, path)
         lengths = {name: len(file[name]) for name in (*NEEDED, *TAKEN_OVER) if name in file}
-        lengths |= {f"captions/{name}": len(values) for name, values in file.get("captions", {}).items()}
+        lengths |= {f"captions/{name}": len(values) for name, values in _captions(file, path).items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'path is "{path}", whose datasets differ in length: {lengths}.')
 
@@ -58,7 +92,8 @@ def _texts(dataset, rows):
     """Values of a dataset as text, whether it holds text or numbers."""
     if h5py.check_string_dtype(dataset.dtype) is None:
         return dataset[rows].astype(str)
-    return dataset.asstr()[rows]
+    # what is no UTF-8 is shown as such, and two different ids stay different
+    return dataset.asstr(errors="backslashreplace")[rows]
 
 
 def _whole_numbers(values, path):
@@ -67,8 +102,10 @@ def _whole_numbers(values, path):
     Raises:
         ValueError: they are no whole numbers.
     """
-    if np.issubdtype(values.dtype, np.number) and (np.isfinite(values) & (values == np.floor(values))).all():
-        return values.astype(np.int64)
+    if values.dtype.kind in "iuf":
+        wide = values.astype(np.float64)  # as the limit is too much for half precision
+        if (np.isfinite(wide) & (wide == np.floor(wide)) & (np.abs(wide) < 2.0**63)).all():
+            return values.astype(np.int64)
     raise ValueError(f"{path}: the dataset clusters ({values.dtype}) does not hold whole numbers. Number the clusters.")
 
 
@@ -78,7 +115,7 @@ def list_images(options, folder=None):
     Ids, groups, captions and clusters (as source_cluster) are taken over where the file has them; without ids, an
     image's id is the number of its row.
     """
-    with h5py.File(options["path"], "r") as file:
+    with reading(options["path"]) as file:
         count = len(file["images"])
         for start in range(0, count, sources.CHUNK):
             rows = slice(start, min(start + sources.CHUNK, count))
@@ -96,14 +133,14 @@ def list_images(options, folder=None):
             )
             if "clusters" in file:
                 frame["source_cluster"] = _whole_numbers(file["clusters"][rows], options["path"])
-            for name, values in file.get("captions", {}).items():
+            for name, values in _captions(file, options["path"]).items():
                 frame[f"caption:{name}"] = _texts(values, rows)
             yield frame
 
 
 def load_images(rows, options):
     """Yield the encoded files of the rows as they are stored."""
-    with h5py.File(options["path"], "r") as file:
+    with reading(options["path"]) as file:
         images = file["images"]
         for row in rows["row"]:
             yield np.asarray(images[row], dtype=np.uint8).tobytes(), ""
@@ -111,6 +148,6 @@ def load_images(rows, options):
 
 def describe(options, folder=None):
     """Licence and attribution of the file, where it has them."""
-    with h5py.File(options["path"], "r") as file:
+    with reading(options["path"]) as file:
         attributes = {name: str(file.attrs[name]) for name in ("licence", "attribution") if name in file.attrs}
     return {"licence": "not stated", "attribution": "not stated", **attributes, "source_version": str(options["path"])}

@@ -100,11 +100,19 @@ def _csv_list(path):
         yield frame.rename(columns=columns)
 
 
+def _text(line, number, path):
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}, line {number}: not UTF-8 text. Is it the info.txt of yfcc4k?") from error
+
+
 def _yfcc_list(path):
     """Frames of text: name, author, latitude, longitude, licence, title, description, tags."""
     places = {**FIELDS, **CAPTIONS}
-    with open(path, encoding="utf-8", newline="\n") as file:
-        numbered = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(file, 1) if line.strip())
+    with open(path, "rb") as file:
+        lines = ((number, _text(line, number, path)) for number, line in enumerate(file, 1))
+        numbered = ((number, text.split("\t")) for number, text in lines if text.strip())
         while chunk := list(itertools.islice(numbered, sources.CHUNK)):
             for number, fields in chunk:
                 if len(fields) <= max(places.values()):

@@ -12,11 +12,9 @@ listed by their original addresses on Commons instead, some of which have gone s
 """
 
 import contextlib
-import csv
 import hashlib
 import itertools
 import re
-import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -24,7 +22,9 @@ from urllib.parse import unquote
 import duckdb
 import pandas as pd
 
+from geoprobe import csv_files
 from geoprobe.images.database import open_database, quote
+from geoprobe.images.files import tar_members, whole_archive
 from geoprobe.images.sources import CHUNK
 from geoprobe.runtime import write_table
 
@@ -177,8 +177,8 @@ def _note_members(number, options, folder, network):
         if len(md5) != 32 or not set(md5.lower()) <= set("0123456789abcdef"):
             raise ValueError(f'{sums} begins with "{md5[:40]}", which is no MD5; remove it and run again.')
         fetch_file(url, tar, network, md5=md5)
-        with tarfile.open(tar) as archive:
-            members = [member.name for member in archive if member.isfile()]
+        with whole_archive(tar), open(tar, "rb") as file:
+            members = [member.name for _, member in tar_members(file) if member.isfile()]
         if not members:
             raise ValueError(f"{url} holds no file; leave {number} out of tars.")
         ids = [PurePosixPath(member).stem for member in members]
@@ -206,8 +206,8 @@ def _database(folder):
 def _csv(options, folder, name):
     """A table as a source of rows in SQL, after a look at its columns."""
     path = folder / (f"{options['split']}_{name}" if name in LABELS else name)
-    with open(path, newline="", encoding="utf-8") as file:
-        header = ",".join(next(csv.reader(file), []))
+    with csv_files.reading(path) as rows:
+        header = ",".join(next(rows, []))
     if header != COLUMNS[name]:
         raise ValueError(f'{path} has the columns "{header}" instead of "{COLUMNS[name]}"; fetch it again.')
     types = ", ".join(

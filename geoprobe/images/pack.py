@@ -37,6 +37,10 @@ def _journal(folder):
     return Path(folder) / "journal.jsonl"
 
 
+def _again(folder):
+    return f"Remove the folder {folder}, and run again with --forcerun download_images."
+
+
 def _read_lines(folder):
     """Entries of the journal's whole lines, and where each line ends.
 
@@ -53,9 +57,7 @@ def _read_lines(folder):
             entry["id"], entry["status"], entry["offset"]
         except (ValueError, TypeError, KeyError):
             if number < len(lines) - SYNC_EVERY:
-                raise ValueError(
-                    f"{path}, line {number + 1} is damaged. Remove the folder {folder} to download its images again."
-                ) from None
+                raise ValueError(f"{path}, line {number + 1} is damaged. {_again(folder)}") from None
             break
         place += len(line) + 1
         entries.append(entry)
@@ -194,13 +196,11 @@ def iter_images(folder, ids):
         for name in ids:
             entry = outcomes.get(name, {"status": "never downloaded"})
             if entry["status"] != OK:
-                raise ValueError(f"{folder} has no image {name} ({entry['status']}). Run its download again.")
+                raise ValueError(f"{folder} has no image {name} ({entry['status']}). {_again(folder)}")
             file.seek(entry["offset"])
             data = file.read(entry["length"])
             if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-                raise ValueError(
-                    f"{folder}: the bytes of image {name} have changed on disk. Remove the folder to download it again."
-                )
+                raise ValueError(f"{folder}: the bytes of image {name} have changed on disk. {_again(folder)}")
             yield data
 
 

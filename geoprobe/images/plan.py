@@ -4,7 +4,6 @@ The list may have any length: it is read in chunks, kept in Parquet files, and s
 a fixed memory.
 """
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from geoprobe.images.checks import coordinate_reasons, country_details
 from geoprobe.images.database import open_database, quote, write_query
 from geoprobe.images.geocells import merge_units
 from geoprobe.images.units import administrative_units
+from geoprobe.runtime import scratch_beside
 
 UNIT_COLUMNS = ["country_code", "country", "region", "district", "border_uncertain"]
 FULL = "geocell full"
@@ -76,9 +76,7 @@ def plan_images(frames, plan_path, left_out_path, name, balance, shards=1, bound
         ValueError: no row can be used; counts the reasons.
     """
     wanted = int(np.ceil(balance["maximum"] * (1 + balance.get("reserve", 0))))
-    folder = Path(plan_path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch, open_database(scratch) as base:
+    with scratch_beside(plan_path) as scratch, open_database(scratch) as base:
         _write_chunks(frames, Path(scratch, "listed"), name, boundaries)
         _mark_repeated(base, scratch)
         counts = base.execute(

@@ -4,8 +4,10 @@ A point-in-polygon test, exact to the polygons' own lines, where the gazetteer o
 files are the user's or fetched by a rule; none is shipped (GADM forbids it).
 """
 
+import contextlib
 import functools
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,8 @@ def check(options):
         if not path.is_file():
             raise ValueError(f'layers[{number}].path is "{path}", and there is no such file.')
         _refuse_virtual(path)
-        fields = list(pyogrio.read_info(path, layer=layer.get("layer"))["fields"])
+        with _understood(path):
+            fields = list(pyogrio.read_info(path, layer=layer.get("layer"))["fields"])
         for level in LEVELS:
             if level in layer and layer[level] not in fields:
                 raise ValueError(
@@ -55,6 +58,19 @@ def _refuse_virtual(path):
         raise ValueError(f'"{path}" holds no polygons but leads to other files ({found[0].decode()[1:]}); give those.')
 
 
+@contextlib.contextmanager
+def _understood(path):
+    """What cannot be read of a file is a ValueError that names it, and what GDAL doubts is a line of the log."""
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except Exception as error:  # which error of which library it is depends on what is damaged
+            raise ValueError(f'"{path}" is damaged, or holds no polygons that can be read ({error}).') from error
+    for doubt in dict.fromkeys(str(doubt.message) for doubt in doubts):
+        print(f"{path}: {doubt}")
+
+
 def read_layers(manifest):
     """Layers and coast_km of a manifest, as :func:`geoprobe.images.units.administrative_units` takes them."""
     content = json.loads(Path(manifest).read_text(encoding="utf-8"))
@@ -66,11 +82,12 @@ def _load(path, layer, columns):
     import geopandas
     import shapely
 
-    frame = geopandas.read_file(path, layer=layer, columns=list(columns))
-    if frame.crs is not None and not frame.crs.equals("EPSG:4326", ignore_axis_order=True):
-        frame = frame.to_crs("EPSG:4326")
-    geometry = frame.geometry.to_numpy()
-    shapely.prepare(geometry)
+    with _understood(path):
+        frame = geopandas.read_file(path, layer=layer, columns=list(columns))
+        if frame.crs is not None and not frame.crs.equals("EPSG:4326", ignore_axis_order=True):
+            frame = frame.to_crs("EPSG:4326")
+        geometry = frame.geometry.to_numpy()
+        shapely.prepare(geometry)
     return frame[list(columns)].fillna("").astype(str), geometry, shapely.STRtree(geometry)
 
 

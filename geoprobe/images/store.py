@@ -155,19 +155,19 @@ def read_images(path, rows):
             yield decode_image(file["images"][row].tobytes())
 
 
-def read_squares(path, rows, size=None):
+def read_squares(path, rows, size=None, most=128):
     """Yield images of a store as squares, cropped to their middle.
 
     Args:
         path: image store.
         rows: row numbers.
-        size: side in pixels; by default the first image's shorter side, at most 128.
+        size: side in pixels; by default the first image's shorter side, at most `most`.
 
     Yields:
         uint8 red, green, blue, shape (size, size, 3).
     """
     for image in read_images(path, rows):
-        size = size or min(128, *image.size)
+        size = size or min(most, *image.size)
         if image.size != (size, size):
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
         yield np.asarray(image)

@@ -3,13 +3,14 @@
 A table may have any length: it is read in chunks. Source `urls` shares this reading.
 """
 
-import csv
+import contextlib
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from geoprobe import csv_files
 from geoprobe.images import files, sources
 
 NETWORK = False
@@ -21,14 +22,23 @@ def _is_parquet(path):
     return Path(path).suffix.lower() == ".parquet"
 
 
-def _open_parquet(path):
+@contextlib.contextmanager
+def open_parquet(path):
+    """An open Parquet file.
+
+    Raises:
+        ValueError: it is damaged or none, which may be found out while it is read; names it.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f'"{path}" is not a Parquet file, though it is named as one ({error}).') from error
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f'"{path}" is not a Parquet file, though it is named as one, or is damaged ({error}).') from error
 
 
 def column_names(path):
@@ -38,27 +48,22 @@ def column_names(path):
         ValueError: the file is not the Parquet or UTF-8 text that its name says.
     """
     if _is_parquet(path):
-        with _open_parquet(path) as file:
+        with open_parquet(path) as file:
             return file.schema_arrow.names
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return next(_csv_rows(file, path), [])
+    with csv_files.reading(path, strict=True) as rows:
+        return next(filter(None, rows), [])
 
 
-def _csv_rows(file, path):
-    """Rows of a CSV file that hold anything; an error says in which line the file cannot be read."""
-    reader = csv.reader(file, strict=True)
-    try:
-        yield from filter(None, reader)
-    except csv.Error as error:
-        line = reader.line_num
-        raise ValueError(f"{path}, line {line}: {error}. Is a quotation mark left open or not doubled?") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, after line {reader.line_num}: not UTF-8 text. Save the table as UTF-8.") from error
+def _is_ended(path):
+    """Whether a text file ends in a line break."""
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 1))
+        return file.read() in (b"\n", b"\r", b"")
 
 
 def _fields(rows, header, path):
     """Rows with as many fields as there are columns."""
-    width = len(header)
+    width, ended, row = len(header), _is_ended(path), header
     for row in rows:
         if len(row) > width and any(row[width:]):
             raise ValueError(
@@ -66,11 +71,16 @@ def _fields(rows, header, path):
                 "Put a field that holds a comma between quotation marks."
             )
         yield row[:width] if len(row) >= width else row + [""] * (width - len(row))
+    if len(row) < width and not ended:
+        raise ValueError(
+            f"{path}: the last line has {len(row)} fields under {width} columns, and no end. Was the file cut off? "
+            "Put a whole copy of it in its place."
+        )
 
 
 def _csv_frames(path, columns):
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = _csv_rows(file, path)
+    with csv_files.reading(path, strict=True) as reader:
+        rows = filter(None, reader)  # an empty line is no row
         header = next(rows, [])
         places = [header.index(name) for name in columns]
         # the fields that nobody asked for are let go row by row
@@ -95,7 +105,7 @@ def _as_text(array, name, path):
 
 
 def _parquet_frames(path, columns):
-    with _open_parquet(path) as file:
+    with open_parquet(path) as file:
         for batch in file.iter_batches(batch_size=sources.CHUNK, columns=list(columns)):
             yield pd.DataFrame({name: _as_text(batch.column(name), name, path) for name in columns})
 

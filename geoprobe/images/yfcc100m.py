@@ -15,6 +15,7 @@ import glob
 import gzip
 import hashlib
 import sqlite3
+import zlib
 from pathlib import Path
 from urllib.parse import quote, unquote_plus, urlsplit
 
@@ -23,6 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from geoprobe.images.sources import CHUNK
+from geoprobe.images.table import open_parquet
 
 NETWORK = True
 TABLE = "yfcc100m_dataset"
@@ -172,13 +174,12 @@ def _check_form(path):
     with open(path, "rb") as file:
         start = file.read(16)
     if start == b"SQLite format 3\0":
-        with contextlib.closing(_connect(path)) as connection:
+        with _connected(path) as connection:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({TABLE})")]
         reader, form = _read_sqlite, f"a SQLite file whose table {TABLE} has"
     elif start.startswith(b"PAR1"):
-        import pyarrow.parquet
-
-        columns = pyarrow.parquet.read_schema(path).names
+        with open_parquet(path) as file:
+            columns = file.schema_arrow.names
         reader, form = _read_parquet, "a Parquet file with"
     else:
         with _open_text(path) as file:
@@ -191,15 +192,24 @@ def _check_form(path):
     return reader
 
 
-def _connect(path):
+@contextlib.contextmanager
+def _connected(path):
+    """An open SQLite file; what is found damaged while it is read is an error of the file."""
     # nobody writes to the file, so that it needs no lock and may lie where we may not write
-    return sqlite3.connect(f"file:{quote(str(Path(path).resolve()))}?mode=ro&immutable=1", uri=True)
+    address = f"file:{quote(str(Path(path).resolve()))}?mode=ro&immutable=1"
+    with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+        # a field that is no UTF-8 is shown as such
+        connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
+        try:
+            yield connection
+        except (sqlite3.Error, TypeError) as error:
+            raise ValueError(f'metadata "{path}": {error}. Mend or fetch it again.') from error
 
 
 def _read_sqlite(path):
     """Yield text of the rows with coordinates and the number of rows without, by ranges of row numbers."""
     numbered = f"FROM {TABLE} WHERE rowid > ? AND rowid <= ?"
-    with contextlib.closing(_connect(path)) as connection:
+    with _connected(path) as connection:
         last = connection.execute(f"SELECT max(rowid) FROM {TABLE}").fetchone()[0] or 0
         for first in range(0, last, CHUNK):
             some = (first, first + CHUNK)
@@ -211,19 +221,24 @@ def _read_sqlite(path):
 
 
 def _read_parquet(path):
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         for batch in file.iter_batches(batch_size=CHUNK, columns=USED):
             yield _with_coordinates(batch)
 
 
+@contextlib.contextmanager
 def _open_text(path):
+    """The text, unpacked; what is found damaged while it is read is an error of the file."""
     with open(path, "rb") as file:
         start = file.read(3)
-    if start == b"BZh":
-        return bz2.open(path)
-    return gzip.open(path) if start[:2] == b"\x1f\x8b" else open(path, "rb")
+    unpack = bz2.open if start == b"BZh" else gzip.open if start[:2] == b"\x1f\x8b" else open
+    try:
+        with unpack(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f'metadata "{path}": {error}. Mend or fetch it again.') from error
 
 
 def _read_text(path):

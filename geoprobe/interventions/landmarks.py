@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from geoprobe import csv_files
 from geoprobe.images.countries import country_name
 from geoprobe.interventions.matching import fold
 
@@ -55,8 +56,7 @@ def read_landmarks(path):
         ValueError: a column is missing, a value cannot be used, or two landmarks share a name or alias; names file and
             line.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    with csv_files.reading(path, csv.DictReader) as reader:
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(

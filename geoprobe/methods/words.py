@@ -56,11 +56,9 @@ def said_options(options, unsaid=()):
 
 def said_blocks(folds):
     """What is held out as a whole."""
-    return {
-        "degrees": f"blocks of {folds['block_degrees']:g} degrees",
-        "geocell": "geocells",
-        "h3": f"H3 cells of resolution {folds['h3_resolution']}",
-    }[folds["blocks"]]
+    if folds["blocks"] == "degrees":
+        return f"blocks of {folds['block_degrees']:g} degrees"
+    return "geocells" if folds["blocks"] == "geocell" else f"H3 cells of resolution {folds['h3_resolution']}"
 
 
 def said_poolings(names):

@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path, PurePath
 
+from geoprobe import csv_files
 from geoprobe.models.weights import CONFIGS, DTYPES, LAYOUTS, is_random, side_files, weights_in
 
 COLUMNS = (
@@ -103,8 +104,7 @@ def read_registry(*paths):
     for path in paths:
         if not Path(path).is_file():
             raise ValueError(f"{path}: there is no such table of models; correct the path.")
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t")
+        with csv_files.reading(path, csv.DictReader, delimiter="\t") as reader:
             header = tuple(reader.fieldnames or ())
             if header != COLUMNS:
                 raise ValueError(f"{path}: the columns are {', '.join(header)}; they must be {', '.join(COLUMNS)}")

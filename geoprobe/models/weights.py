@@ -169,9 +169,12 @@ def _header(path):
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         text = file.read(length) if 8 + length <= size else b""
     try:
-        header = json.loads(text)
-        return {name: (entry["dtype"], *entry["data_offsets"]) for name, entry in header.items() if "dtype" in entry}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        entries = {name: entry for name, entry in json.loads(text).items() if "dtype" in entry}
+        found = {name: (str(entry["dtype"]), *map(int, entry["data_offsets"])) for name, entry in entries.items()}
+        if any(len(entry) != 3 or not 0 <= entry[1] <= entry[2] <= size for entry in found.values()):
+            raise ValueError("a tensor lies outside of the file")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is no whole safetensors file; delete it and get it anew") from error
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+SMALL = 256  # columns below which matrices are done one after the other or in a stack, and not side by side
+
 
 class Backend(NamedTuple):
     """What numpy and torch spell differently; all else is written in operators that both have.

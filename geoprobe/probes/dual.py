@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from geoprobe.probes.backend import side_by_side
+from geoprobe.probes.backend import SMALL, side_by_side
 from geoprobe.probes.moments import check_finite, read_chunks
-from geoprobe.probes.primal import EPSILON, SMALL
+from geoprobe.probes.primal import EPSILON
 
 
 def read_all(chunks, shape, shift):

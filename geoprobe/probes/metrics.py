@@ -1,7 +1,6 @@
 """How good predicted positions are: R2, errors in degrees and on the sphere, rank correlation, GeoScore, order."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 from geoprobe.geodesy import EARTH_RADIUS_KM, from_sphere, great_circle_km, to_sphere, wrap_longitude
 
@@ -100,6 +99,8 @@ def rank_correlations(truth, predicted):
     count, k = truth.shape
     if count < 2:
         return np.full(k, np.nan)
+    from scipy.stats import rankdata  # takes a second to import, which figures do not have
+
     # all at once: most of the time is the call's own
     ranks = rankdata(np.concatenate([truth, predicted], axis=1), axis=0) - (count + 1) / 2
     squares = (ranks**2).sum(axis=0)

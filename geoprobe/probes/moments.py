@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from geoprobe.probes.backend import SMALL, side_by_side
+
 
 def read_chunks(chunks, n):
     """Row numbers and features of each chunk of one pass, checked.
@@ -110,13 +112,16 @@ def gather_moments(chunks, targets, sets, shift, backend):
     sums = Moments(*(backend.zeros(shape) for shape in ((s,), (s, d), (s, k), (s, d, d), (s, d, k))))
     offset = backend.asarray(shift)
     unused = ~sets.any(axis=0)
+    parallel = d >= SMALL and isinstance(offset, np.ndarray)
     for rows, features in read_chunks(chunks, n):
         if unused[rows].any():
             check_finite(features[unused[rows]], rows[unused[rows]], "features")
-        for number, members in enumerate(sets[:, rows]):
-            index = np.flatnonzero(members)
+        members = sets[:, rows]
+
+        def add(number, rows=rows, features=features, members=members):
+            index = np.flatnonzero(members[number])
             if not len(index):
-                continue
+                return
             with np.errstate(invalid="ignore"):
                 x = backend.shifted(features, index, offset)
                 total = x.sum(0)
@@ -129,4 +134,6 @@ def gather_moments(chunks, targets, sets, shift, backend):
             sums.y[number] += y.sum(0)
             backend.add_gram(sums.xx[number], x)
             sums.xy[number] += x.T @ y
+
+        side_by_side(add, range(s)) if parallel else [add(number) for number in range(s)]
     return sums

@@ -15,6 +15,13 @@ def probe_options(config, name):
     return options | PAPER.get(options["kind"], {}) if config["protocol"] == "paper" else options
 
 
+def fold_options(config):
+    """Options of the folds; of the sizes of blocks, that of the kind that is held out alone."""
+    blocks = config["folds"]["blocks"]
+    sizes = {"block_degrees": "degrees", "h3_resolution": "h3"}
+    return {name: value for name, value in config["folds"].items() if sizes.get(name, blocks) == blocks}
+
+
 def has_coefficients(options):
     """Whether a probe gives each dimension a weight for latitude and one for longitude."""
     return options["kind"] == "ridge" and "degrees" in options["targets"]

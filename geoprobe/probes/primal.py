@@ -4,11 +4,10 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 from scipy.linalg.lapack import dormqr, dptsv, dsytrd
 
-from geoprobe.probes.backend import side_by_side
+from geoprobe.probes.backend import SMALL, side_by_side
 from geoprobe.probes.moments import gather_moments, read_chunks
 
-BLOCK = 1024  # rows whose projections are held at once: small enough for the cache, large enough for the product
-SMALL = 256  # columns below which eigendecompositions are done in one stack, and not side by side
+BLOCK = 512  # rows whose projections are held at once: small enough for the cache, large enough for the product
 EPSILON = np.finfo(np.float64).eps
 SINGLE = np.finfo(np.float32).eps
 LOST = 1e-4  # the most that single precision may take of what a leave-one-out residual is divided by
@@ -119,7 +118,8 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
     Returns:
         coefficients (t, d, a * k) and intercepts (t, a * k) about the shift of the moments, largest eigenvalues of the
         centred x'x (t,), and if `keep` a list, for each training set, of directions (d, d) that turn centred
-        features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty and mean features (d,).
+        features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty, mean features (d,), and on a
+        CPU what :func:`in_single` gives for them, else None.
     """
     t, d = len(weights), sums.x.shape[1]
     k, penalties = sums.y.shape[1], backend.asarray(alphas)
@@ -147,7 +147,10 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
             largest[some] = values[:, -1]
             if keep:
                 directions = vectors if scale is None else vectors / scale[:, :, None]
-                kept = list(zip(directions, 1 / (values[:, :, None] + penalties), mean, strict=True))
+                kept = [
+                    (*one, in_single(*one) if on_cpu else None)
+                    for one in zip(directions, 1 / (values[:, :, None] + penalties), mean, strict=True)
+                ]
         if scale is not None:
             coefficients[some] /= scale[:, :, None]
         constants = (mean[:, None, :] @ coefficients[some]).reshape(len(mean), -1, k)
@@ -159,35 +162,52 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
     return coefficients, intercepts, largest, [one for kept in parts for one in kept]
 
 
-def project(x, directions, inverse):
-    """Squared lengths along directions (d, d), each divided by its eigenvalue at every penalty, shape (m, a)."""
+def project(x, directions, inverse, offset):
+    """Squared lengths of x less a mean along directions (d, d), each over its eigenvalue, at every penalty, (m, a).
+
+    `offset` is the mean along the directions, shape (d,).
+    """
     projected = x @ directions
+    projected -= offset
     projected *= projected
     return projected @ inverse
 
 
-def in_single(directions, inverse):
-    """Both in single precision, and the root of the sum over directions of their squared length over eigenvalue."""
-    spread = np.sqrt((directions * directions).sum(axis=0) @ inverse[:, 0])
-    return directions.astype(np.float32), inverse.astype(np.float32), spread
+def in_single(directions, inverse, mean):
+    """Arguments of :func:`project` in single precision; what a row's length is to be multiplied by to bound the loss.
 
-
-def leverages(x, directions, inverse, single):
-    """Leverages of centred rows of shape (m, d) at each penalty, without the intercept's 1 / n, shape (m, a).
-
-    They only choose the penalty. With `single` of :func:`in_single` they are in single precision, which is twice as
-    fast, but for the rows whose 1 - h could lose more than :data:`LOST` of itself by that: rows that nearly
-    determine their own prediction, and all of features whose variances are far apart.
+    x'v is off by about the rounding of |x||v|, and h, the sum of its squares over eigenvalues, by at most twice the
+    root of h times the root of the sum of |v|² over eigenvalues, where h is at most 1.
     """
+    spread = np.sqrt((directions * directions).sum(axis=0) @ inverse[:, 0])
+    arguments = directions, inverse, mean @ directions
+    return [values.astype(np.float32) for values in arguments], 16 * SINGLE * spread
+
+
+def leverages(x, kept, narrow, lengths):
+    """Leverages of rows at each penalty, without the intercept's 1 / n, shape (m, a).
+
+    They only choose the penalty. On a CPU they are in single precision, which is twice as fast, but for the rows
+    whose 1 - h could lose more than :data:`LOST` of itself by that: rows that nearly determine their own prediction,
+    and all of features whose variances are far apart.
+
+    Args:
+        x: shape (m, d).
+        kept: of the training set, see :func:`solve_all`.
+        narrow, lengths: x in single precision, and the lengths of its rows, shape (m,).
+    """
+    directions, inverse, mean, single = kept
     if single is None:
-        return project(x, directions, inverse)
-    # x'v is off by about the rounding of |x||v|, and h = sum (x'v)^2 / eigenvalue by at most twice the root of this sum
-    lost = 16 * SINGLE * np.sqrt(np.einsum("ij,ij->i", x, x)) * single[2]
+        return project(x, directions, inverse, mean @ directions)
+    arguments, loss = single
+    # of centred rows, but x and the mean are turned apart
+    lost = loss * (lengths + np.sqrt(mean @ mean))
     if np.median(lost) > LOST:
-        return project(x, directions, inverse)
-    result = project(x.astype(np.float32), *single[:2]).astype(np.float64)
+        return project(x, directions, inverse, mean @ directions)
+    result = project(narrow, *arguments).astype(np.float64)
     again = np.flatnonzero(~(lost <= LOST * (1 - result[:, 0])))
-    result[again] = project(x[again], directions, inverse)
+    if len(again):
+        result[again] = project(x[again], directions, inverse, mean @ directions)
     return result
 
 
@@ -199,39 +219,52 @@ def leave_one_out(chunks, targets, works, fits, shift, backend):
     """
     coefficients, intercepts, _, kept = fits
     n, k = targets.shape
-    errors = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
-    trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
-    tasks = [(work, position) for work, each in enumerate(works) for position in each.outer]
     offset = backend.asarray(shift)
     on_cpu = isinstance(offset, np.ndarray)
-    parallel = len(shift) >= SMALL and on_cpu
-    outer = {number for work in works for number in work.outer.values()}
-    single = {number: in_single(*kept[number][:2]) if on_cpu else None for number in outer}
-    for rows, features in read_chunks(chunks, n):
-        for first in range(0, len(rows), BLOCK):
-            block = rows[first : first + BLOCK]
-            x = backend.shifted(features, slice(first, first + BLOCK), offset)
-            y = backend.asarray(targets[block])
+    trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
 
-            def add(task, block=block, x=x, y=y):
-                work, position = task
-                number = works[work].outer[position]
-                inside = np.flatnonzero(trained[work][position][block])
-                if not len(inside):
-                    return
-                directions, inverse, mean = kept[number]
-                own = x[inside]
-                residual = own @ coefficients[number] + intercepts[number]
-                residual = residual.reshape(len(inside), -1, k) - y[inside][:, None, :]
-                own -= mean
-                rest = 1 - 1 / works[work].n_train[position] - leverages(own, directions, inverse, single[number])
+    def errors_of(features, rows, index, work, masks):
+        """Sums over some rows of a chunk, shape (F, a * k)."""
+        # rows of one fold side by side: those of all other folds are two views, and no copy
+        folds = work.split.folds[rows[index]]
+        order = np.argsort(folds, kind="stable")
+        index, folds = index[order], folds[order]
+        x = backend.shifted(features, index, offset)
+        y = backend.asarray(targets[rows[index]])
+        narrow, lengths = (x.astype(np.float32), np.sqrt(np.einsum("ij,ij->i", x, x))) if on_cpu else (x, x)
+        errors = backend.zeros((len(work.folds), intercepts.shape[1]))
+        for position, number in work.outer.items():
+            first, last = np.searchsorted(folds, work.folds[position] + np.array([0, 1]))
+            for some in slice(0, first), slice(last, len(index)):
+                inside = masks[position][rows[index[some]]]
+                if not inside.any():
+                    continue
+                residual = x[some] @ coefficients[number] + intercepts[number]
+                residual = residual.reshape(len(inside), -1, k) - y[some][:, None, :]
+                own = leverages(x[some], kept[number], narrow[some], lengths[some])
+                rest = 1 - 1 / work.n_train[position] - own
                 # of two equal rows and the like nothing is left but rounding
                 residual /= rest.clip(min=EPSILON)[:, :, None]
                 residual *= residual
-                errors[work][position] += residual.sum(0).reshape(-1)
+                errors[position] += residual.reshape(len(inside), -1)[inside].sum(0)
+        return errors
 
-            side_by_side(add, tasks) if parallel else [add(task) for task in tasks]
-    return [backend.to_numpy(error) for error in errors]
+    totals = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
+    for rows, features in read_chunks(chunks, n):
+        tasks = [
+            (number, np.arange(first, min(first + BLOCK, len(rows))))
+            for number in range(len(works))
+            for first in range(0, len(rows), BLOCK)
+        ]
+
+        def add(task, rows=rows, features=features):
+            number, index = task
+            return errors_of(features, rows, index, works[number], trained[number])
+
+        parts = side_by_side(add, tasks) if on_cpu and len(shift) >= SMALL else map(add, tasks)
+        for (number, _), part in zip(tasks, parts, strict=True):
+            totals[number] += part
+    return [backend.to_numpy(total) for total in totals]
 
 
 def inner_tests(chunks, targets, works, fits, shift, backend):

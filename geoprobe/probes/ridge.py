@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geoprobe.probes.backend import make_backend, on_one_thread
+from geoprobe.probes.backend import SMALL, make_backend, on_one_thread
 from geoprobe.probes.dual import fit_dual
 from geoprobe.probes.moments import check_finite, first_shift, read_chunks
-from geoprobe.probes.primal import EPSILON, SMALL, fit_primal
+from geoprobe.probes.primal import EPSILON, fit_primal
 
 PENALTIES = ("inner-folds", "leave-one-out")
 

@@ -123,12 +123,17 @@ BY_SUFFIX = {
 }
 
 
+def differs(one, other):
+    """Whether two files of one format differ in their content."""
+    return not BY_SUFFIX.get(Path(one).suffix, same_text)(one, other)
+
+
 def differences(one, other):
     """Sentences on what two results folders do not share; none if they are the same."""
     first, second = files_of(one), files_of(other)
     found = [f"{name} is missing" for name in sorted(first.keys() - second.keys())]
     found += [f"{name} is left over" for name in sorted(second.keys() - first.keys())]
     for name in sorted(first.keys() & second.keys()):
-        if not BY_SUFFIX.get(Path(name).suffix, same_text)(first[name], second[name]):
+        if differs(first[name], second[name]):
             found.append(f"{name} differs")
     return found

@@ -130,8 +130,9 @@ def test_score_compare_and_rank_repeat_the_run(results, tmp_path):
         assert len(file["choices"]) == len(pd.read_parquet(scored["choices"]))
     outputs = {
         name: tmp_path / f"{name}.csv"
-        for name in ("scores", "families", "choices", "differences", "supervisions", "text_effect", "baselines")
+        for name in ("scores", "families_csv", "choices_csv", "differences", "supervisions", "text_effect", "baselines")
     }
+    outputs |= {name: tmp_path / f"{name}.parquet" for name in ("families", "choices")}
     compare_models(
         [tuple(scored.values())],
         {"bluemarble": results / "baselines/bluemarble.parquet"},
@@ -199,12 +200,12 @@ def test_baselines_repeat_the_run(results, tmp_path):
     ("name", "table", "headline"), [("objectives", "choices", HEADLINE), ("layers", "families", LAYERS)]
 )
 def test_plots_of_layers_and_of_chosen_layers_are_drawn(results, paths, name, table, headline):
-    load_script(f"plot_{name}").plot(results / f"analysis/{table}.csv", headline, paths, 60)
+    load_script(f"plot_{name}").plot(results / f"analysis/{table}.parquet", headline, paths, 60)
     assert_drawn(paths)
 
 
 def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
-    choices, ranking = results / "analysis/choices.csv", results / "analysis/localizability.csv"
+    choices, ranking = results / "analysis/choices.parquet", results / "analysis/localizability.csv"
     clusters, store = results / "clusters/bluemarble.parquet", results / "images/bluemarble.h5"
     calls = {
         "plot_heatmap": (choices, ranking, HEADLINE | {"cv": "blocked"}),
@@ -226,6 +227,14 @@ def test_plots_of_rankings_differences_and_images_are_drawn(results, paths):
             "degrees",
             "blocked",
         ),
+        "plot_maps": (
+            store,
+            {f"random-seed{seed}": results / "probes/bluemarble/random-seed1/none/ridge.h5" for seed in (1, 2)},
+            {"random-seed1": "Random", "random-seed2": "Random"},
+            ["last", "cls"],
+            "degrees",
+            "blocked",
+        ),
     }
     for name, arguments in calls.items():
         load_script(name).plot(*arguments, paths, 60)
@@ -240,6 +249,7 @@ def test_plots_of_closer_analyses_are_drawn(results, paths):
     summary = (own / "correlations.csv", own / "correlation.csv")
     calls = {
         "plot_transfer": (own / "transfer.csv", ranking, "bluemarble", "ridge", "Random"),
+        "plot_transfers": (analysis / "transfer.csv", ranking, headline),
         "plot_correlation": (*summary, ranking, "bluemarble", "ridge", shown, "Random"),
         "plot_correlation_summary": (analysis / "correlation.csv", of_all, "standardised"),
         "plot_dimensions": (analysis / "dimensions.csv", of_all),

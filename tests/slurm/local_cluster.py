@@ -11,6 +11,7 @@ when SLURM_CONF is not set, as Snakemake's executor plugin drops that variable i
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -98,7 +99,7 @@ class Cluster:
         self.folder = Path(folder).resolve()
         self.conf = self.folder / "slurm.conf"
         self.pids = self.folder / "pids.json"
-        self.children = []
+        self.children, self.nodes = [], {}
 
     def environment(self):
         """Environment variables in which SLURM's commands speak to this cluster."""
@@ -144,8 +145,35 @@ class Cluster:
         self.launch("slurmctld", "-D", "-f", str(self.conf))
         for node in ("plain", "fast"):
             (self.folder / f"spool.{node}").mkdir(exist_ok=True)
-            self.launch("slurmd", "-D", "-f", str(self.conf), "-N", node)
+            self.launch_node(node)
+        self.wait_for_nodes()
+
+    def launch_node(self, node):
+        """Start the daemon of a node."""
+        self.nodes[node] = self.launch("slurmd", "-D", "-f", str(self.conf), "-N", node)
+
+    def wait_for_nodes(self):
+        """Wait until both nodes take jobs."""
         self.wait_for("nodes", lambda: self.command("sinfo", "-h", "-N", "-p", "main", "-t", "idle").count("\n") == 2)
+
+    def lose_node(self, node):
+        """End a node as a loss of power does: its daemon and all that runs there, by force; SLURM learns of it."""
+        numbers = {job["JobId"] for job in self.jobs() if job["JobState"] == "RUNNING" and job["NodeList"] == node}
+        self.forget(self.nodes[node])
+        self.nodes[node].kill()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                step = re.match(r"slurmstepd: \[(\d+)\.", (entry / "cmdline").read_text())
+                job = re.search(r"\0SLURM_JOB_ID=(\d+)\0", (entry / "environ").read_text())
+                if any(found and found[1] in numbers for found in (step, job)):
+                    os.kill(int(entry.name), signal.SIGKILL)
+        self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+
+    def bring_back_node(self, node):
+        """Start a lost node again."""
+        self.launch_node(node)
+        self.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self.wait_for_nodes()
 
     def write(self, timeout):
         """Write the configuration, the key and the devices."""
@@ -178,6 +206,11 @@ class Cluster:
             )
         self.children.append(daemon)
         self.pids.write_text(json.dumps([*self.recorded(), [name, daemon.pid]]))
+        return daemon
+
+    def forget(self, daemon):
+        """No longer record a daemon that is about to end."""
+        self.pids.write_text(json.dumps([entry for entry in self.recorded() if entry[1] != daemon.pid]))
 
     def recorded(self):
         """Name and process number of each daemon that was started, in that order."""

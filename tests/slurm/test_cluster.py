@@ -16,9 +16,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-import h5py
 import local_cluster
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -27,6 +25,7 @@ from image_server import ImageServer
 from real_towns import towns
 
 from geoprobe.models.registry import COLUMNS
+from tests.faults.comparison import differences
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
@@ -58,6 +57,7 @@ ROW = {"model": TIGHT, "label": "Tight", "loader": "histogram", "id": "none", "r
 ROW |= {"supervision": "baseline", "geolocation": "no", "dtype": "float32", "memory_gb": "0.5"}
 FEATURES = "results/features/bluemarble/{}/none.h5"
 FITS = f"results/probes/bluemarble/{ENCODER}/none/ridge.h5"
+FOLDS = "results/folds/bluemarble.parquet"
 SCORED = f"results/analysis/bluemarble/{ENCODER}/none/ridge/scores.parquet"
 
 
@@ -66,6 +66,7 @@ class Run:
 
     def __init__(self, folder, cluster):
         self.folder, self.cluster, self.results = folder, cluster, folder / "results"
+        self.undisturbed = folder / "undisturbed"
 
     def start(self, *targets, options=(), **environment):
         """Start Snakemake; its output can be read from driver.log."""
@@ -95,6 +96,22 @@ class Run:
         """What SLURM knows of the jobs of a rule, first to last, that came after a job's number."""
         return [job for job in self.cluster.jobs() if rule_of(job) == rule and int(job["JobId"]) > after]
 
+    def unlike(self):
+        """What differs from the undisturbed run, is missing, or was left over."""
+        return differences(self.undisturbed, self.results)
+
+    def remove(self, *paths):
+        """Remove results that are to be made anew, with the shards that they are made of."""
+        for path in paths:
+            shutil.rmtree((self.folder / path).with_suffix(""), ignore_errors=True)
+            (self.folder / path).unlink()
+
+    def check_told(self, rule, log, pattern):
+        """Snakemake names a failed job's log, whose last line says why."""
+        assert log in self.said().split(f"Error in rule {rule}")[1]
+        last = (self.folder / log).read_text().splitlines()[-1]
+        assert re.match(pattern, last), last
+
     def last_number(self):
         return int(self.cluster.jobs()[-1]["JobId"])
 
@@ -111,6 +128,17 @@ class Run:
                                 return job["JobId"], int(entry.name)
             time.sleep(0.1)
         raise AssertionError(f"no process of {rule} after ten minutes\n{self.said()[-3000:]}")
+
+    def hold(self, rule, after):
+        """As :meth:`process`; the process is stopped when it has begun its log, so that it is not through too early."""
+        number, process = self.process(rule, after)
+        while Path(f"/proc/{process}").exists():
+            held = [os.path.realpath(link) for link in Path(f"/proc/{process}/fd").glob("*")]
+            if any(name.startswith(str(self.results / "logs")) and name.endswith(".log") for name in held):
+                os.kill(process, signal.SIGSTOP)
+                return number, process
+            time.sleep(0.01)
+        raise AssertionError(f"the job of {rule} ended before it was stopped\n{self.said()[-3000:]}")
 
 
 def rule_of(job):
@@ -143,22 +171,6 @@ def submitted(said):
     return found
 
 
-def contents(path):
-    """The data of a file, without time stamps and versions."""
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path).to_csv()
-    found = {}
-
-    def read(name, item):
-        if isinstance(item, h5py.Dataset):
-            values = np.asarray(item[()])
-            found[name] = values.tolist() if values.dtype.kind == "O" else values.tobytes()
-
-    with h5py.File(path) as file:
-        file.visititems(read)
-    return found
-
-
 @pytest.fixture(scope="module")
 def cluster():
     """A SLURM of its own, for the tests of this file."""
@@ -188,6 +200,7 @@ def run(cluster, tmp_path_factory):
     driver = run.start(SCORED, FEATURES.format(TIGHT), options=[*GPU, "--resources", "gpu=1"], **site)
     run.text = run.finish(driver)
     run.first = run.cluster.jobs()
+    shutil.copytree(run.results, run.undisturbed)
     return run
 
 
@@ -240,49 +253,66 @@ def test_a_job_that_ran_out_of_memory_asks_for_more(run):
 
 
 def test_a_failed_job_names_its_log_which_says_why(run):
-    before, whole = contents(run.folder / SCORED), run.folder / "whole.h5"
+    whole = run.folder / "whole.h5"
     shutil.copy2(run.folder / FITS, whole)
     os.truncate(run.folder / FITS, whole.stat().st_size // 2)
     said = run.finish(run.start(SCORED, options=["--retries", "0"]), status=1)
     log = f"results/logs/score_probe/bluemarble/{ENCODER}/none/ridge.log"
-    assert log in said.split("Error in rule score_probe")[1]
-    last = (run.folder / log).read_text().splitlines()[-1]
-    assert re.match(r"\w+Error: .*truncated", last), last
-    assert last in said
+    run.check_told("score_probe", log, rf"ValueError: {FITS} is damaged or was cut off .*truncated")
+    assert (run.folder / log).read_text().splitlines()[-1] in said
     assert not (run.folder / SCORED).exists()
     whole.replace(run.folder / FITS)
     run.finish(run.start(SCORED))
-    assert contents(run.folder / SCORED) == before
+    assert run.unlike() == []
 
 
 def test_cancelled_and_killed_jobs_are_made_again_alike(run):
-    made = [run.folder / FEATURES.format(ENCODER), run.results / "folds/bluemarble.parquet"]
-    before, last = [contents(path) for path in made], run.last_number()
-    shutil.rmtree(made[0].with_suffix(""))
-    for path in made:
-        path.unlink()
+    last = run.last_number()
+    run.remove(FEATURES.format(ENCODER), FOLDS)
     # a file of the site with its partitions: the one with GPUs is for jobs that ask for one
     (run.folder / "site.yaml").write_text("partitions:\n  main: {max_runtime: 7d}\n  gpus: {max_gpu: 2}\n")
     site = {"SNAKEMAKE_SLURM_PARTITIONS": str(run.folder / "site.yaml")}
-    driver = run.start(*(path.relative_to(run.folder) for path in made), options=GPU, **site)
+    driver = run.start(FEATURES.format(ENCODER), FOLDS, options=GPU, **site)
     _, process = run.process("assign_folds", last)
     os.kill(process, signal.SIGKILL)
     number, _ = run.process("extract_features", last)
     run.cluster.command("scancel", number)
     run.finish(driver)
+    assert run.unlike() == []
     jobs = {rule: run.jobs(rule, last) for rule in ("assign_folds", "extract_features")}
     states = {rule: [job["JobState"] for job in found] for rule, found in jobs.items()}
     assert states == {"assign_folds": ["FAILED", "COMPLETED"], "extract_features": ["CANCELLED", "COMPLETED"]}
     partitions = {rule: {job["Partition"] for job in found} for rule, found in jobs.items()}
     assert partitions == {"assign_folds": {"main"}, "extract_features": {"gpus"}}
-    assert [contents(path) for path in made] == before
+
+
+def test_a_node_that_is_lost_and_a_cancelled_job_are_told_and_made_up_for(run):
+    last = run.last_number()
+    run.remove(FEATURES.format(ENCODER), FOLDS)
+    apart = ["--set-resources", "train_encoder:gpu=1", "extract_features:gpu=1"]
+    apart += ["assign_folds:slurm_extra=--nodelist=plain", "--retries", "0"]
+    driver = run.start(FEATURES.format(ENCODER), FOLDS, options=apart)
+    number, _ = run.hold("assign_folds", last)
+    run.cluster.command("scancel", number)
+    run.hold("extract_features", last)
+    run.cluster.lose_node("fast")
+    run.finish(driver, status=1)
+    states = {rule: run.jobs(rule, last)[0]["JobState"] for rule in ("assign_folds", "extract_features")}
+    assert states == {"assign_folds": "CANCELLED", "extract_features": "NODE_FAIL"}
+    run.check_told("assign_folds", "results/logs/assign_folds/bluemarble.log", "ended by SIGTERM")
+    run.check_told(
+        "extract_features",
+        f"results/logs/extract_features/bluemarble/{ENCODER}/none/0.log",
+        "ended without a word of its own: killed",
+    )
+    run.cluster.bring_back_node("fast")
+    run.finish(run.start(FEATURES.format(ENCODER), FOLDS))
+    assert run.unlike() == []
 
 
 def test_a_driver_that_died_is_followed_by_another_as_the_readme_says(run):
-    features = run.folder / FEATURES.format(ENCODER)
-    before, last = contents(features), run.last_number()
-    shutil.rmtree(features.with_suffix(""))
-    features.unlink()
+    last = run.last_number()
+    run.remove(FEATURES.format(ENCODER))
     driver = run.start(FEATURES.format(ENCODER))
     run.process("extract_features", last)
     beside = subprocess.run([sys.executable, "-m", *COMMAND, "--configfile", "tiny.yaml", "--", "all"], cwd=run.folder,
@@ -297,8 +327,25 @@ def test_a_driver_that_died_is_followed_by_another_as_the_readme_says(run):
     assert run.jobs("extract_features", last)[0]["JobState"] in ("CANCELLED", "COMPLETED")
     run.finish(run.start(options=["--unlock"]))
     run.finish(run.start(FEATURES.format(ENCODER)))
-    assert contents(features) == before
-    assert not list(run.results.rglob("*.tmp"))
+    assert run.unlike() == []
+
+
+def test_a_driver_that_is_started_while_the_jobs_of_a_dead_one_still_run_does_no_harm(run):
+    last = run.last_number()
+    run.remove(FEATURES.format(ENCODER))
+    driver = run.start(FEATURES.format(ENCODER))
+    number, process = run.hold("extract_features", last)
+    driver.kill()
+    driver.wait()
+    run.finish(run.start(options=["--unlock"]))
+    driver = run.start(FEATURES.format(ENCODER))
+    try:
+        run.process("extract_features", int(number))
+    finally:
+        os.kill(process, signal.SIGCONT)
+    run.finish(driver)
+    assert [job["JobState"] for job in run.jobs("extract_features", last)][1:] == ["COMPLETED"]
+    assert run.unlike() == []
 
 
 def test_what_asks_the_network_runs_on_the_submit_host(run):

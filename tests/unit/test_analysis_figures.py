@@ -43,9 +43,10 @@ def transfers(clusters, towers=("vision",)):
     rng = np.random.default_rng(0)
     names = ["all", *map(str, range(clusters))]
     rows = [
-        {**WHERE, "tower": tower, "trained_on": a, "tested_on": b, "r2": rng.normal(-0.5, 0.5), "reason": ""}
+        {**WHERE, "tower": tower, "trained_on": a, "tested_on": b, "r2": rng.normal(-0.5, 0.5), "images": 99,
+         "reason": ""}
         for tower, a, b in itertools.product(towers, names, names)
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -66,7 +67,8 @@ def summary(count):
     )
     frame = models(count).merge(more, how="cross")
     frame["correlation"] = rng.uniform(-0.2, 0.6, len(frame))
-    return frame.assign(low=frame["correlation"] - 0.1, high=frame["correlation"] + 0.2, reason="")
+    frame = frame.assign(low=frame["correlation"] - 0.1, high=frame["correlation"] + 0.2)
+    return frame.assign(pairs=780, clusters=40, reason="")
 
 
 def subsets(count):
@@ -75,7 +77,7 @@ def subsets(count):
     more = pd.MultiIndex.from_product([(0.1, 0.5, 1.0), dimensions.AXES], names=["share", "axis"]).to_frame(index=False)
     frame = models(count).merge(drawn, how="cross").merge(more, how="cross")
     frame["r2"] = rng.uniform(0.1, 0.6, len(frame))
-    return frame.assign(low=frame["r2"] - 0.1, high=frame["r2"] + 0.05, reason="")
+    return frame.assign(low=frame["r2"] - 0.1, high=frame["r2"] + 0.05, images=817, reason="")
 
 
 def errors(count):

@@ -5,6 +5,7 @@ import math
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from geoprobe.analysis.bootstrap import interval, resample_members
@@ -234,11 +235,12 @@ class Run:
         self.probes.append(paths)
 
     def compare(self, choice="inner", prompts=("none",), pairs=()):
-        names = ("scores", "families", "choices", "differences", "supervisions", "text_effect", "baselines")
-        paths = {name: self.folder / f"{name}.csv" for name in names}
+        names = ("scores", "families_csv", "choices_csv", "differences", "supervisions", "text_effect", "baselines")
+        paths = {name: self.folder / f"{name.removesuffix('_csv')}.csv" for name in names}
+        paths |= {name: self.folder / f"{name}.parquet" for name in ("families", "choices")}
         tables = {"earth": self.folder / "baselines.parquet"}
         compare_models(self.probes, tables, MODELS, {"prompts": list(prompts)}, choice, list(pairs), 1, paths)
-        return {name: read_summary(path) for name, path in paths.items()}
+        return {name.removesuffix("_csv"): read_summary(path) for name, path in paths.items() if path.suffix == ".csv"}
 
 
 @pytest.fixture
@@ -253,6 +255,23 @@ def test_all_models_layers_are_written_with_their_names_and_reasons(run):
     assert len(scores) == sum(len(frame) for (*_, name), (frame, _) in run.samples.items() if name == "scores")
     empty = scores[scores["r2"].isna()]
     assert empty[["model", "reason", "images"]].to_numpy().tolist() == [["clip", "too few images", 0]]
+
+
+def test_the_files_that_figures_read_hold_the_same_rows_the_shown_ones_in_groups_of_their_own(run):
+    tables = run.compare()
+    for name in ("families", "choices"):
+        both = [
+            frame.sort_values(list(frame)) for frame in (tables[name], read_summary(run.folder / f"{name}.parquet"))
+        ]
+        pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in both), check_dtype=False)
+    file = pq.ParquetFile(run.folder / "families.parquet")
+    for number in range(file.num_row_groups):
+        group = file.read_row_group(number).to_pandas()
+        assert len(group[["family", "dataset", "prompt", "probe"]].drop_duplicates()) == 1
+        true = group["control"] == "none"
+        alike = group.assign(cluster=group["cluster"] == "all")[["cluster", "target", "cv"]].drop_duplicates()
+        assert not true.any() or (true.all() and len(alike) == 1)
+    assert file.num_row_groups >= 2 * len(tables["families"][["family", "prompt"]].drop_duplicates())
 
 
 def test_a_family_is_the_mean_of_its_seeds_with_an_interval_over_blocks_and_seeds(run):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from explorer_files import HOSTILE, Files
+from explorer_files import HOSTILE, NAMED, Files
 
 from geoprobe.analysis import families
 from geoprobe.explorer.budget import LEAST, needed_bytes, plan_maps
@@ -105,7 +105,7 @@ def test_thumbnails_keep_to_number_edge_and_size(tmp_path):
     for number, entry in pictures.items():
         with Image.open(io.BytesIO(base64.b64decode(entry["jpeg"]))) as picture:
             assert picture.size == (16, 12)
-        assert entry["authors"] == f"photo <{number}>"
+        assert entry["authors"] == NAMED.format(number)
     size = max(sum(map(len, entry.values())) for entry in pictures.values())
     few = prepare(*files.arguments(megabytes=3.5 * size / 1e6))["images"]["photos"]["thumbnails"]
     assert len(few) == 3

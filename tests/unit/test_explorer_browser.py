@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from browser import browser, needs_chromium
-from explorer_files import HOSTILE, Files
+from explorer_files import HOSTILE, NAMED, Files
 
 from geoprobe.explorer.data import prepare
 from geoprobe.explorer.page import assemble
@@ -124,6 +124,11 @@ def test_a_name_that_is_markup_stays_text(page, folder):
     assert page.evaluate("element('chosen').textContent") == f"plain & co: {HOSTILE}"
     assert page.evaluate("document.querySelectorAll('img[src=x], footer b').length") == 0
     assert "A & <b>B</b>" in page.evaluate("element('footer').textContent")
+    # names of files and of authors, as text and as the picture's alternative text
+    page.evaluate("state.shown.forEach((p, i) => showPoint(i))")
+    assert NAMED.format("") in page.evaluate("element('point').textContent")
+    assert page.evaluate("document.querySelectorAll('#point img').length") <= 1
+    assert page.evaluate("document.querySelectorAll('img[src=x], footer b').length") == 0
     assert_quiet(page)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoprobe.analysis import families
-from geoprobe.analysis.families import chosen_rows, headline_rows, read_summary, select
+from geoprobe.analysis.families import chosen_rows, headline_rows, read_chosen, read_headline, read_summary, select
+from geoprobe.runtime import write_table
 
 
 def test_clusters_stay_text_and_none_stays_a_word(tmp_path):
@@ -164,12 +164,26 @@ def test_a_choice_that_is_not_there_and_a_model_without_the_prompts_are_errors()
         chosen_rows(CHOSEN, ["where"], "inner")
 
 
-def test_rows_are_picked_while_a_long_summary_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(families, "ROWS", 7)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_rows_are_picked_while_a_summary_is_read(tmp_path, kind):
     frame = pd.DataFrame({"cluster": ["all", "1", "2"] * 10, "control": ["none"] * 15 + ["permuted"] * 15})
     frame["r2"] = np.arange(30) / 30
-    frame.to_csv(tmp_path / "summary.csv", index=False)
-    picked = families.read_summary(tmp_path / "summary.csv", cluster="1", control="none")
+    path = tmp_path / f"summary.{kind}"
+    write_table(frame, path)
+    picked = read_summary(path, cluster="1", control="none")
     expected = frame[(frame["cluster"] == "1") & (frame["control"] == "none")]
     pd.testing.assert_frame_equal(picked.reset_index(drop=True), expected.reset_index(drop=True), check_dtype=False)
-    assert families.read_summary(tmp_path / "summary.csv", cluster="9").empty
+    assert list(read_summary(path, ["cluster", "r2"], cluster="1")) == ["cluster", "r2"]
+    assert read_summary(path, cluster="9").empty
+
+
+def test_what_is_shown_of_a_file_is_what_is_shown_of_its_rows(tmp_path):
+    for name, frame, select_shown, read, options in (
+        ("layers", FRAME, headline_rows, read_headline, {"prompts": ["none"], "poolings": ["cls", "last", "mean"]}),
+        ("choices", CHOSEN, chosen_rows, read_chosen, {"prompts": ["none"], "choice": "inner"}),
+    ):
+        write_table(frame, tmp_path / f"{name}.parquet")
+        pd.testing.assert_frame_equal(
+            read(tmp_path / f"{name}.parquet", **options, dataset="d").reset_index(drop=True),
+            select_shown(frame, **options, dataset="d").reset_index(drop=True),
+        )

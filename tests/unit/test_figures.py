@@ -27,6 +27,7 @@ LABELS = {
 }
 CVS = ("random", "blocked", "buffered")
 NAMES = {"3": "blue, dark, even", "0": "brown, light, rough", "1": "green, dark, patterned", "2": "cluster 2"}
+COUNTS = "n = 2,345 images in 310 blocks"
 TIERS = ["very localizable", "localizable", "partly localizable", "unlocalizable"]
 
 
@@ -41,7 +42,7 @@ def summary(cvs=CVS, controls=("none", "permuted"), layers=(3,), clusters=("all"
         for layer in layers
         for cluster in clusters
     ]  # fmt: skip
-    frame = pd.DataFrame(rows).assign(choice="inner")
+    frame = pd.DataFrame(rows).assign(choice="inner", images=2345, blocks=310)
     frame["r2"] = np.linspace(-0.13, 0.62, len(frame))
     frame["low"], frame["high"] = frame["r2"] - low, frame["r2"] + 0.07
     return frame
@@ -76,6 +77,7 @@ def ranking():
             "r2": [0.42, 0.25, 0.08, -0.06],
             "lowest": [0.3, 0.1, -0.02, -0.2],
             "highest": [0.55, 0.31, 0.2, 0.01],
+            "models": 6,
             "images": [2345, 1200, 900, 77],
         }
     )
@@ -116,7 +118,7 @@ def draw_elbow():
 FIGURES = {
     "balance": draw_balance,
     "elbow": draw_elbow,
-    "captions": lambda: captions.draw(differences(), {name: label for name, (label, _) in LABELS.items()}),
+    "captions": lambda: captions.draw(differences(), {name: label for name, (label, _) in LABELS.items()}, COUNTS),
     "contact sheet": lambda: contact_sheet.draw(
         [(f"{number}: {name} (1234 images)", squares(40)) for number, name in NAMES.items()]
     ),
@@ -250,9 +252,8 @@ def test_the_heatmap_marks_intervals_that_include_zero():
     marked = set()
     for panel in figure.axes[:2]:
         rows = [label.get_text() for label in panel.get_yticklabels()]
-        for line in panel.lines:
-            if line.get_marker() == "o":
-                marked.add((rows[round(line.get_ydata()[0])], columns[int(line.get_xdata()[0])]))
+        for dots in panel.collections:
+            marked |= {(rows[round(y)], columns[int(x)]) for x, y in dots.get_offsets()}
     includes = frame[(frame["low"] <= 0) & (frame["high"] >= 0)]
     assert 0 < len(includes) < len(frame)
     assert marked == set(zip(includes["label"], includes["cluster"], strict=True))
@@ -283,7 +284,7 @@ def test_objectives_are_drawn_at_their_r2_with_the_first_family_on_top(texts_of)
     written = [float(text.get_text().replace("−", "-")) for text in axes.texts]
     assert sorted(written) == pytest.approx(sorted(frame["r2"]), abs=0.0051)
     points = [line for line in axes.lines if line.get_marker() == "s" and len(line.get_xdata())]
-    heights = {line.get_xdata()[0]: line.get_ydata()[0] for line in points}
+    heights = {x: y for line in points for x, y in zip(*line.get_data(), strict=True)}
     assert len(heights) == len(frame)
     labels = [label.get_text() for label in axes.get_yticklabels()]
     for row in frame.itertuples():
@@ -300,7 +301,7 @@ def test_the_axis_says_how_the_layer_was_chosen(choice, words):
     labels = {name: label for name, (label, _) in LABELS.items()}
     for figure in (
         objectives.draw(summary(("blocked",), ("none",)).assign(choice=choice)),
-        captions.draw(differences().assign(choice=choice), labels),
+        captions.draw(differences().assign(choice=choice), labels, COUNTS),
     ):
         assert words in figure.axes[0].get_xlabel()
 
@@ -318,7 +319,7 @@ def test_layers_are_drawn_as_they_are_given():
 
 def test_pairs_are_drawn_from_the_top_in_their_order():
     frame = differences()
-    figure = captions.draw(frame, {name: label for name, (label, _) in LABELS.items()})
+    figure = captions.draw(frame, {name: label for name, (label, _) in LABELS.items()}, COUNTS)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[-1] == "Masked autoencoder − Random weights"
     assert labels[0] == "Image-text, shuffled places − Image-text, scenery"
@@ -331,16 +332,16 @@ def test_of_more_pairs_than_a_page_holds_those_with_the_first_model_are_drawn():
     frame = pd.DataFrame(pairs, columns=["family", "baseline"])
     frame = frame.assign(cv="blocked", choice="depth", difference=0.1, low=0.0, high=0.2, p_holm=0.01)
     assert len(frame) > captions.MOST
-    figure = captions.draw(frame, dict(zip(names, names, strict=True)))
+    figure = captions.draw(frame, dict(zip(names, names, strict=True)), COUNTS)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[::-1] == [f"{name} − model 0" for name in names[1:]]
 
 
 def test_only_differences_that_survive_the_correction_are_filled():
     frame = differences()
-    figure = captions.draw(frame, {name: label for name, (label, _) in LABELS.items()})
-    points = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1 and line.get_marker() in "osD"]
-    filled = {line.get_xdata()[0]: line.get_markerfacecolor() != "white" for line in points}
+    figure = captions.draw(frame, {name: label for name, (label, _) in LABELS.items()}, COUNTS)
+    points = [line for line in figure.axes[0].lines if len(line.get_xdata()) and line.get_marker() in "osD"]
+    filled = {x: line.get_markerfacecolor() != "white" for line in points for x in line.get_xdata()}
     assert len(filled) == len(frame)
     for row in frame.itertuples():
         assert filled[row.difference] == (row.p_holm < 0.05)

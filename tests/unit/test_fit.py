@@ -427,7 +427,10 @@ def test_layers_read_through_from_disk_give_what_layers_in_memory_give(tmp_path,
     world.write_features([f"image {row}" for row in order])
     held = world.fit(**options)
     read = world.fit(budget=0, **options)
-    pd.testing.assert_frame_equal(read, held, rtol=1e-6, atol=1e-9)
+    # chunks have another common shift, which the single precision of leave-one-out's leverages shows
+    np.testing.assert_allclose(read["r2_inner"], held["r2_inner"], rtol=0, atol=1e-6)
+    rest = [frame.drop(columns="r2_inner") for frame in (read, held)]
+    pd.testing.assert_frame_equal(*rest, rtol=1e-6, atol=1e-9)
 
 
 def test_a_killed_job_goes_on_with_the_layer_that_it_was_at(tmp_path, monkeypatch):

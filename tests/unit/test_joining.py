@@ -1,6 +1,8 @@
 """Joined shards: read like one file, moved with their folder, and refused where they do not go together."""
 
 import json
+import os
+import resource
 import shutil
 
 import h5py
@@ -163,3 +165,27 @@ def test_an_unfinished_shard_is_refused(shards, tmp_path):
 def test_no_shards_at_all_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no shards"):
         join_shards([], tmp_path / "joined.h5")
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """A store of more shards than a process may open files at first; the limit is put back."""
+    monkeypatch.setitem(globals(), "SIZES", (1,) * 40)
+    monkeypatch.setitem(globals(), "IDS", [f"ü{number}" for number in range(40)])
+    monkeypatch.setattr("geoprobe.features.store.SPARE", len(os.listdir("/proc/self/fd")) + 20)
+    join_shards([make_shard(tmp_path / f"many/{number}.h5", number) for number in range(40)], tmp_path / "many.h5")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield tmp_path / "many.h5", limits[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_more_shards_than_a_process_may_open_at_first_are_read_whole(many):
+    path, hard = many
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    assert_whole(path, IDS)
+
+
+def test_more_shards_than_a_process_may_ever_open_are_an_error_that_says_so(many, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (50, 60))
+    with pytest.raises(OSError, match=r"many\.h5: it has 40 shards, and this process may have 60 files open"):
+        read_features(many[0], IDS, "vision", "mean", 0)

@@ -297,7 +297,9 @@ def test_many_threads_put_at_once(tmp_path):
 
 def test_an_image_that_is_not_there_is_named_with_the_reason(tmp_path):
     fill(tmp_path, 8)
-    with pytest.raises(ValueError, match=r"has no image i3 \(http 404\)\. Run its download again"):
+    with pytest.raises(
+        ValueError, match=r"has no image i3 \(http 404\)\. Remove the folder .* --forcerun download_images"
+    ):
         list(iter_images(tmp_path, ["i0", "i3"]))
     with pytest.raises(ValueError, match=r"has no image elsewhere \(never downloaded\)"):
         read_image(tmp_path, "elsewhere")

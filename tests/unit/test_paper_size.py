@@ -5,15 +5,46 @@ import functools
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import paper_files
 import paper_size
 import pytest
 from figure_checks import check_legible, drawn_texts
 
 from geoprobe.analysis.comparison import add_selectivity, compare_families, join_baselines, join_members, own_tower
-from geoprobe.analysis.families import CHOICE_WHERE, WHERE, chosen_rows, read_summary
+from geoprobe.analysis.families import (
+    CHOICE_WHERE,
+    WHERE,
+    chosen_rows,
+    headline_rows,
+    prompted_rows,
+    read_summary,
+    split_models,
+)
 from geoprobe.analysis.pairs import compare_pairs
 from geoprobe.analysis.supervision import compare_supervisions
-from geoprobe.figures import balance, captions, contact_sheet, elbow, finetuning, objectives, prompts, push, steering
+from geoprobe.figures import (
+    balance,
+    captions,
+    contact_sheet,
+    correlation,
+    cross_validations,
+    dimensions,
+    elbow,
+    fairness,
+    finetuning,
+    heatmap,
+    layers,
+    localizability,
+    map,
+    objectives,
+    poolings,
+    prompts,
+    published,
+    push,
+    scale,
+    steering,
+    transfer,
+)
 from geoprobe.figures.style import PAGE, TALL
 from geoprobe.probes.baselines import score_baselines
 from geoprobe.runtime import write_table
@@ -55,11 +86,96 @@ def draw_elbow():
     return elbow.draw(curve.assign(inertia=1e7 / np.sqrt(curve["k"]), chosen=curve["k"] == 40))
 
 
+CLOSER = {"prompts": ["none"], "poolings": ["cls", "last", "mean"], "cv": "blocked"}
+NAMES = paper_size.cluster_names()
+
+
+def draw_heatmap():
+    return heatmap.draw(chosen(cv="blocked", control="none"), NAMES)
+
+
+def draw_layers():
+    frame = paper_size.families()
+    return layers.draw(headline_rows(frame, ["none"], CLOSER["poolings"], cluster="all", control="none"))
+
+
+def draw_poolings():
+    frame = prompted_rows(paper_size.families(cvs=("blocked",), every_pooling=True), ["none"])
+    return poolings.draw(poolings.layer_by_pooling(frame, 1.0), ["cls", "last", "mean", "maxmin"])
+
+
+def draw_scale():
+    sizes = {name: paper_files.parameters(name) for name in MODELS}
+    frame = chosen(cv="blocked", control="none", cluster="all")
+    frame = frame.assign(parameters=frame["origin"].map(sizes))
+    return scale.draw(frame, [{"baseline": "vit-b16", "text": "clip-b32"}])
+
+
+def draw_localizability():
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
+    ranked = paper_size.localizability()
+    return localizability.draw(ranked, dict.fromkeys(ranked["cluster"], images))
+
+
+def draw_maps():
+    truth, predicted = paper_size.predictions(5_000)
+    found = {label: map.summarise_errors(truth, predicted) for label in LABELS.values()}
+    return map.draw_side_by_side(found)
+
+
+def draw_published():
+    tables = {name: make() for name, make in CLOSER_TABLES.items()} | {"finetuning": paper_size.finetuning()}
+    frame = paper_size.choices(cvs=("random", "blocked"), controls=("none",))
+    places = paper_size.choices(
+        "landmarks", cvs=("random", "blocked"), controls=("none",), prompt_of=paper_files.prompts_of
+    )
+    return published.draw(paper_files.compared(tables, pd.concat([frame, places], ignore_index=True)))
+
+
+CLOSER_TABLES = {
+    "correlation": paper_size.correlation_summary,
+    "dimensions": paper_size.dimension_scores,
+    "fairness": paper_size.fairness_scores,
+    "transfer": paper_size.transfers,
+}
+
+
+def closer(name):
+    """Rows of a closer analysis of all models, as a script selects them."""
+    return split_models(headline_rows(CLOSER_TABLES[name](), **CLOSER))
+
+
+def of_model(frame):
+    return frame[frame["model"] == "gemma-3-12b-it"]
+
+
+def pairs_of_clusters():
+    frame = of_model(paper_size.correlations())
+    frame = frame[(frame["share"] == 1) & (frame["scaled"] == "raw")]
+    return frame.assign(**{name: frame[name].astype(str) for name in ("cluster_a", "cluster_b")})
+
+
 # Figures drawn from tables of the paper's size: name to a function without arguments.
 FIGURES = {
+    "heatmap": draw_heatmap,
+    "layers": draw_layers,
+    "poolings": draw_poolings,
+    "cross_validations": lambda: cross_validations.draw(chosen(cluster="all", control="none")),
+    "scale": draw_scale,
+    "localizability": draw_localizability,
+    "map": lambda: map.draw(*paper_size.predictions(60_000), "MetaCLIP-H/14, block 31, cls pooling, blocked folds"),
+    "maps of all models": draw_maps,
+    "transfer": lambda: transfer.draw(of_model(paper_size.transfers()), NAMES, LABELS["gemma-3-12b-it"]),
+    "transfer of all models": lambda: transfer.draw_side_by_side(closer("transfer"), NAMES),
+    "correlation": lambda: correlation.draw(pairs_of_clusters(), NAMES, LABELS["gemma-3-12b-it"], ""),
+    "correlation of all models": lambda: correlation.draw_summary(closer("correlation").query("scaled == 'raw'")),
+    "dimensions": lambda: dimensions.draw(closer("dimensions")),
+    "fairness": lambda: fairness.draw(closer("fairness")),
+    "published": draw_published,
     "objectives": lambda: objectives.draw(chosen(cluster="all")),
     "objectives of one cross-validation": lambda: objectives.draw(chosen(cluster="all", cv="blocked")),
-    "captions": lambda: captions.draw(paper_size.differences(), LABELS),
+    "captions": lambda: captions.draw(paper_size.differences(), LABELS, "n = 200,000 images in 1,400 blocks"),
     "prompts": lambda: prompts.draw(paper_size.prompt_curves(cvs=("blocked",)).query("tower == 'text'")),
     "push": lambda: push.draw(paper_size.pushes()),
     "push of 40 blocks": lambda: push.draw(paper_size.pushes("dinov2-g14", seeds=1)),
@@ -111,7 +227,7 @@ def test_of_too_many_pairs_the_figure_says_which_it_shows():
     assert panel.get_title() == "against ViT-B/16: 31 of 496 pairs; the table of differences has all"
     few = paper_size.differences().query("family in ['clip-l14', 'mae-l16', 'vit-l16']")
     few = few[few["baseline"].isin(few["family"])]
-    assert captions.draw(few, LABELS).axes[0].get_title() == ""
+    assert captions.draw(few, LABELS, "").axes[0].get_title() == ""
 
 
 @pytest.mark.parametrize("name", ["objectives", "captions", "finetuning of all models"])

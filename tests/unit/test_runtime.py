@@ -18,7 +18,17 @@ import pyarrow.parquet
 import pytest
 
 import geoprobe
-from geoprobe.runtime import peak_mb, provenance, replacing, rule_log, timestamp, use_checkout, write_table
+from geoprobe.runtime import (
+    note_killed,
+    peak_mb,
+    provenance,
+    replacing,
+    rule_log,
+    scratch_beside,
+    timestamp,
+    use_checkout,
+    write_table,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,7 +116,7 @@ def test_the_log_lists_the_modules_of_the_package_that_were_used(good):
     (line,) = [line for line in good.lines if line.startswith("modules: ")]
     assert set(line.removeprefix("modules: ").split()) == {
         "geoprobe",
-        *(f"geoprobe.{name}" for name in ("runtime", "secrets", "words")),
+        *(f"geoprobe.{name}" for name in ("runtime", "secrets", "whole", "words")),
     }
 
 
@@ -371,6 +381,80 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     with rule_log(tmp_path / "job.log"):
         pass
     assert "finished" in (tmp_path / "job.log").read_text()
+
+
+def start_job(log, body="time.sleep(60)"):
+    """A process within rule_log, as soon as it is at its body."""
+    program = f"import sys, time\nfrom geoprobe.runtime import rule_log\nwith rule_log({str(log)!r}):\n"
+    program += f"    print('there', flush=True)\n    {body}\n"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "there\n"
+    return process
+
+
+def test_the_log_of_a_job_that_is_cancelled_says_so(tmp_path):
+    with start_job(tmp_path / "job.log") as process:
+        process.terminate()
+    assert process.returncode == -signal.SIGTERM
+    assert (tmp_path / "job.log").read_text().splitlines()[-1].startswith("ended by SIGTERM")
+
+
+def test_a_process_that_a_job_forks_and_ends_is_not_taken_for_the_job(tmp_path):
+    body = """
+        import os, signal, time
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(writing, b"there")  # a signal before this may be lost in the fork
+            time.sleep(60)
+            os._exit(0)
+        os.read(reading, 5)
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+    """
+    job = Job(tmp_path, body)
+    assert "SIGTERM" not in job.log
+    assert job.lines[-1].startswith("finished after ")
+
+
+def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
+    for name in ("done", "sub/failed", "killed", "left"):
+        with start_job(
+            tmp_path / "logs" / f"{name}.log", {"sub/failed": "1 / 0", "done": "pass"}.get(name, "time.sleep(60)")
+        ) as process:
+            if name in ("killed", "left"):
+                process.kill()
+    with start_job(tmp_path / "logs" / "running.log") as running:
+        assert note_killed(tmp_path / "logs") == [str(tmp_path / f"logs/{name}.log") for name in ("killed", "left")]
+        assert note_killed(tmp_path / "logs") == []
+        (tmp_path / "logs" / "killed.log").write_text("")  # it came to no word at all
+        assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/killed.log")]
+        running.kill()
+    assert (
+        (tmp_path / "logs/killed.log")
+        .read_text()
+        .splitlines()[-1]
+        .startswith("ended without a word of its own: killed")
+    )
+    assert (tmp_path / "logs/done.log").read_text().splitlines()[-1].startswith("finished")
+    assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/running.log")]
+
+
+def test_what_killed_processes_left_beside_an_output_is_removed_before_its_next_job(tmp_path):
+    kept = [tmp_path / "out.csv", tmp_path / "other.csv.host.1.tmp"]
+    for path in [*kept, tmp_path / "out.csv.host.1.tmp", tmp_path / "out.csv.host.2.scratch.tmp" / "part"]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with rule_log(tmp_path / "logs" / "job.log", outputs=[tmp_path / "out.csv"]):
+        assert sorted(path for path in tmp_path.iterdir() if path.name != "logs") == sorted(kept)
+
+
+def test_a_folder_for_scratch_lies_beside_the_output_and_is_gone_afterwards(tmp_path):
+    with scratch_beside(tmp_path / "new" / "out.csv") as folder:
+        assert folder.parent == tmp_path / "new"
+        (folder / "part").touch()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_file_system_without_locks_is_said_in_the_log(tmp_path, monkeypatch):

@@ -1,24 +1,31 @@
 """Nothing from outside is run, leads elsewhere, or unpacks without end; and no secret is told."""
 
 import ast
+import contextlib
 import io
 import json
+import socket
 import tarfile
 import zipfile
 from pathlib import Path
 
+import duckdb
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from image_server import ImageServer
+from hub_server import Hub
+from image_server import ImageServer, watched_connections
 
-from geoprobe.images import hdf5
+from geoprobe.hub_files import Repository, _check
+from geoprobe.images import files, hdf5
 from geoprobe.images.archives import read_members
 from geoprobe.images.boundaries import fetch_boundaries
+from geoprobe.images.database import open_database
 from geoprobe.images.download import download_shard
 from geoprobe.images.fetch import FetchError, fetch_file
 from geoprobe.images.files import LONGEST, archive_members
+from geoprobe.images.http import AddressRules
 from geoprobe.images.hub import check as check_hub
 from geoprobe.images.polygons import check as check_polygons
 from geoprobe.runtime import rule_log, write_json
@@ -94,6 +101,54 @@ def test_members_that_may_unpack_at_once_to_any_size_are_refused(tmp_path, way):
     assert found == {"bomb.jpg": (None, "unsafe member"), "good.jpg": (b"abc", "")}
 
 
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_tar_that_unpacks_to_far_more_than_photographs_do_is_broken(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(files, "UNPACKED", 1 << 20)
+    path = tmp_path / "images.tar.xz"
+    with tarfile.open(path, mode) as archive:
+        for name, size in (("first.jpg", 3), ("not wanted", 40 << 20), ("last.jpg", 3)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(bytes(size)))
+    found = {
+        name: (data, status, detail) for name, data, status, detail in read_members(path, ["first.jpg", "last.jpg"], 9)
+    }
+    # bzip2 unpacks a block of 900,000 bytes at once
+    assert found["first.jpg"] == (bytes(3), "", "")
+    assert found["last.jpg"][:2] == (None, "archive broken")
+    assert "bytes unpack to more than" in found["last.jpg"][2]
+    with open(path, "rb") as file, pytest.raises(ValueError, match="bytes unpack to more than"):
+        archive_members(file, path)
+
+
+def test_a_large_tar_of_what_does_not_shrink_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "UNPACKED", 1 << 20)
+    photos = {f"{number}.jpg": np.random.default_rng(number).bytes(1 << 20) for number in range(4)}
+    for mode in ("w", "w:gz"):
+        with tarfile.open(tmp_path / "images.tar", mode) as archive:
+            for name, data in photos.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        found = {name: data for name, data, *_ in read_members(tmp_path / "images.tar", list(photos), 2 << 20)}
+        assert found == photos
+
+
+# databases
+
+
+def test_a_database_fetches_and_runs_no_code(tmp_path):
+    with open_database(tmp_path) as base:
+        settings = "SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%_known_extensions'"
+        assert set(base.execute(settings).fetchall()) == {
+            ("autoinstall_known_extensions", "false"),
+            ("autoload_known_extensions", "false"),
+        }
+        with watched_connections() as seen, pytest.raises(duckdb.Error, match="httpfs"):
+            base.execute("SELECT * FROM read_csv('https://127.0.0.1:9/x.csv')")
+    assert seen == []
+
+
 # HDF5 and polygons that lead elsewhere
 
 
@@ -141,6 +196,50 @@ def test_polygons_that_only_lead_to_others_are_refused(tmp_path):
 def test_the_address_of_a_hub_is_one_of_the_web(endpoint):
     with pytest.raises(ValueError, match="begins with http"):
         check_hub({"repo": "a/b", "metadata": ["a.csv"], "archives": ["a.zip"], "endpoint": endpoint})
+
+
+class LeadingAway(Hub):
+    """A hub that leads what is asked below `start` to `target`."""
+
+    def answer(self, request):
+        if request.path.startswith(self.start):
+            # as the hub says where a large file lies
+            about = {"X-Repo-Commit": "0" * 40, "ETag": '"x"', "X-Linked-Size": "4"}
+            self.send(request, 302, {"Location": self.target, **about}, b"")
+        else:
+            super().answer(request)
+
+
+@pytest.mark.parametrize("start", ["/api/", "/datasets/"])
+def test_a_hub_cannot_lead_its_library_to_private_addresses(server, tmp_path, monkeypatch, start):
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no token"))
+    hub = LeadingAway()
+    hub.start, hub.target = start, f"http://localhost:{server.port}/ok/1"
+    commit = hub.add("ann/photos", {"list.csv": b"a,b\n"})
+    options, network = {"repo": "ann/photos", "endpoint": hub.endpoint}, NETWORK | {"allow_private": False}
+    try:
+        with pytest.raises(FetchError, match="redirect to a private address"):
+            Repository(options, network, tmp_path / "files").download("list.csv")
+        assert server.requests == {}
+        # of a host that the user names, the answer comes, and is not what the hub should say
+        with pytest.raises((FetchError, OSError)):
+            Repository(options, network | {"allow_private": ["localhost"]}, tmp_path / "files").download("list.csv")
+        assert server.requests["/ok/1"] > 0
+        hub.start = "/nowhere"
+        found = Repository(options, network, tmp_path / "files")
+        assert found.commit == commit
+        assert found.download("list.csv").read_bytes() == b"a,b\n"
+    finally:
+        hub.close()
+
+
+@pytest.mark.parametrize(("address", "refused"), [("10.0.0.1", True), ("1.1.1.1", False)])
+def test_a_name_that_leads_to_a_private_address_is_none_for_a_hub(monkeypatch, address, refused):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    expected = pytest.raises(FetchError, match=r"a\.test leads to 10\.0\.0\.1") if refused else contextlib.nullcontext()
+    with expected:
+        _check("https://a.test/x", AddressRules(["hub.test"]))
 
 
 # secrets

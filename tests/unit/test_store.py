@@ -176,6 +176,7 @@ def test_squares_are_128_pixels_at_most_unless_told(store):
     path = store(encoded=[encode(noise(150, 200)), *FILES[1:]])
     assert next(read_squares(path, [0])).shape == (128, 128, 3)
     assert next(read_squares(path, [0], size=140)).shape == (140, 140, 3)
+    assert next(read_squares(path, [0], most=64)).shape == (64, 64, 3)
 
 
 def test_pixels_of_squares_of_the_right_size_are_unchanged(store):

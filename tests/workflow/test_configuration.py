@@ -29,7 +29,7 @@ def counts(output):
     ("delta", "jobs"),
     [
         ({}, {"build_images": 2, "train_encoder": 6, "extract_features": 7, "fit_probes": 7, "plot_map": 7}),
-        ({"run": {"models": ["random"]}}, {"train_encoder": 1, "fit_probes": 1, "plot_map": 1}),
+        ({"run": {"models": ["random"]}}, {"train_encoder": 1, "fit_probes": 1, "plot_map": 1, "plot_maps": 1}),
         ({"encoders": {"seeds": [1, 2, 3]}}, {"train_encoder": 18, "fit_probes": 19, "compare_models": 1}),
         (
             {"run": {"datasets": ["bluemarble", "bluemarble-pretrain"]}},
@@ -78,6 +78,12 @@ def test_networks_have_no_coefficients_to_look_into(tmp_path):
     assert (jobs["score_probe"], jobs["relate_clusters"], jobs["ablate_dimensions"]) == (14, 7, 7)
     assert (jobs["plot_transfer"], jobs["plot_correlation"], jobs["plot_dimensions"]) == (7, 7, 1)
     assert (jobs["plot_correlation_summary"], jobs["plot_fairness"]) == (1, 2)
+
+
+def test_figures_of_each_model_can_be_left_to_be_asked_for(tmp_path):
+    jobs = counts(plan(tmp_path, {"figures": {"each_model": False}}, "figures", "analyses").stdout)
+    assert (jobs["plot_maps"], jobs["plot_transfers"], jobs["plot_correlation_summary"]) == (1, 1, 1)
+    assert not {"plot_map", "plot_transfer", "plot_correlation"} & set(jobs)
 
 
 def test_two_probes_plan_two_fits_a_model(tmp_path):

@@ -21,11 +21,13 @@ from geoprobe.models.registry import LOADERS
 
 pytestmark = pytest.mark.workflow
 
+MAPS = {"plot_map", "plot_maps"}
+TRANSFERS = {"plot_transfer", "plot_transfers"}
 FOLLOWS = {
     "plan_images": {"build_images"},
     "build_images": {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes"}
     | {"score_baselines", "score_probe", "relate_clusters", "ablate_dimensions"}
-    | {"plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance", "write_methods", "write_explorer"},
+    | {"plot_localizability", "plot_contact_sheet", "plot_balance", "write_methods", "write_explorer"} | MAPS,
     "train_encoder": {"extract_features"},
     "assign_clusters": {"fit_probes", "score_baselines", "rank_clusters"}
     | {"plot_localizability", "plot_contact_sheet", "plot_elbow", "write_explorer"},
@@ -33,21 +35,22 @@ FOLLOWS = {
     | {"relate_clusters", "ablate_dimensions", "write_explorer"},
     "extract_features": {"join_features"},
     "join_features": {"fit_probes", "relate_clusters", "ablate_dimensions", "plot_scale"},
-    "fit_probes": {"score_probe", "relate_clusters", "ablate_dimensions", "plot_map", "write_explorer"},
+    "fit_probes": {"score_probe", "relate_clusters", "ablate_dimensions", "write_explorer"} | MAPS,
     "score_baselines": {"compare_models"},
     "score_probe": {"compare_models", "join_analyses", "write_explorer"},
     "compare_models": {"rank_clusters", "plot_objectives", "plot_heatmap", "plot_layers", "plot_captions", "write_tables"}
     | {"plot_cross_validations", "plot_scale", "write_methods", "write_explorer"},
-    "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_transfer", "plot_correlation"},
+    "rank_clusters": {"plot_heatmap", "plot_localizability", "write_tables", "plot_correlation"} | TRANSFERS,
     "relate_clusters": {"join_analyses", "plot_transfer", "plot_correlation"},
     "ablate_dimensions": {"join_analyses"},
-    "join_analyses": {"plot_correlation_summary", "plot_dimensions", "plot_fairness", "write_analysis_tables"},
+    "join_analyses": {"plot_correlation_summary", "plot_dimensions", "plot_fairness", "plot_transfers"}
+    | {"write_analysis_tables"},
 }  # fmt: skip
-FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "map", "contact_sheet", "balance", "elbow")
+FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "contact_sheet", "balance", "elbow")
 CORRELATIONS = {"plot_correlation", "plot_correlation_summary"}
-CLOSER_PLOTS = {"plot_transfer", "plot_dimensions", "plot_fairness"} | CORRELATIONS
+CLOSER_PLOTS = {"plot_dimensions", "plot_fairness"} | TRANSFERS | CORRELATIONS
 COMPARISONS = {"plot_cross_validations", "plot_scale"}
-PLOTS = {f"plot_{name}" for name in FIGURES} | CLOSER_PLOTS | COMPARISONS
+PLOTS = {f"plot_{name}" for name in FIGURES} | MAPS | CLOSER_PLOTS | COMPARISONS
 RULES = {*FOLLOWS, *PLOTS, "write_tables", "write_analysis_tables", "write_methods", "write_explorer"}
 EXPLORER = {"write_explorer"}
 # these have no job where all images and models are made on this machine and no file is exported
@@ -80,14 +83,14 @@ SUMMARY_READERS = (
 FEATURE_READERS = {"join_features", "fit_probes", "assign_clusters", "relate_clusters", "ablate_dimensions"}
 FEATURE_READERS |= {"plot_scale"}
 FOLD_READERS = {"assign_folds", "score_baselines", "fit_probes", "score_probe"} | CLOSER
-LABELS = FOLD_READERS | {"plot_map"} | EXPLORER
+LABELS = FOLD_READERS | MAPS | EXPLORER
 # what only other models use
 OTHER_LOADERS = ("transformers", "vision", "multimodal", "timm", "open_clip", "histogram")
 RIDGE = ("ridge", "primal", "dual", "moments", "backend")
 ENGINE = ("engine", "batches", "decoding", "layout", "memory", "placing", "writing")
 STORE_READERS = {"train_encoder", "assign_clusters", "assign_folds", "extract_features", "fit_probes", "score_baselines", "score_probe"} | {
-    "plot_localizability", "plot_map", "plot_contact_sheet", "plot_balance", "write_explorer"
-} | CLOSER  # fmt: skip
+    "plot_localizability", "plot_contact_sheet", "plot_balance", "write_explorer"
+} | MAPS | CLOSER  # fmt: skip
 
 # what shows one choice of the layers
 CHOICES_SHOWN = {"plot_objectives", "plot_heatmap", "plot_captions", "plot_localizability"} | {
@@ -124,6 +127,7 @@ USERS = {
     "geoprobe": RULES,
     "geoprobe.runtime": RULES,
     "geoprobe.secrets": RULES,
+    "geoprobe.whole": RULES,
     "geoprobe.config": set(),
     "geoprobe.freshness": set(),
     "geoprobe.words": TRAIN | {"assign_clusters"},
@@ -146,6 +150,8 @@ USERS = {
     "geoprobe.images.sources": IMAGES,
     "geoprobe.images.units": IMAGES,
     "geoprobe.images.bluemarble": IMAGES,
+    # asked by the rules themselves
+    "geoprobe.images.reads": set(),
     **{f"geoprobe.images.{name}": set() for name in ELSEWHERE},
     "geoprobe.encoders": TRAIN | EXTRACT,
     "geoprobe.encoders.architecture": TRAIN | EXTRACT,
@@ -174,6 +180,9 @@ USERS = {
     # what fetches public models
     "geoprobe.models.fetch": set(),
     "geoprobe.hub_files": set(),
+    # what reads files that may be damaged
+    "geoprobe.csv_files": EXTRACT | {"assign_clusters"},
+    "geoprobe.hdf5_files": EXTRACT | FEATURE_READERS,
     "geoprobe.models.loaders": EXTRACT,
     "geoprobe.models.loaders.encoder": EXTRACT,
     "geoprobe.models.loaders.patches": EXTRACT,
@@ -186,24 +195,22 @@ USERS = {
     "geoprobe.probes": LABELS | {"compare_models", "write_methods"},
     "geoprobe.probes.options": {"write_methods"},
     "geoprobe.probes.folds": FOLD_READERS,
-    "geoprobe.probes.labels": LABELS - {"assign_folds"},
+    "geoprobe.probes.labels": LABELS - {"assign_folds"} | {"compare_models"},
     "geoprobe.probes.metrics": LABELS - {"assign_folds"} | {"compare_models"},
     "geoprobe.probes.baselines": {"score_baselines"},
     **{f"geoprobe.probes.{name}": {"fit_probes", "ablate_dimensions"} for name in RIDGE},
     "geoprobe.probes.fit": {"fit_probes"},
     "geoprobe.probes.mlp": {"fit_probes"},
-    "geoprobe.analysis": SUMMARY_READERS | CLOSER | {"plot_map"},
+    "geoprobe.analysis": SUMMARY_READERS | CLOSER | MAPS,
     "geoprobe.analysis.families": SUMMARY_READERS,
-    "geoprobe.analysis.selection": CLOSER
-    | EXPLORER
-    | {"score_probe", "write_tables", "write_analysis_tables", "plot_map"},
-    "geoprobe.analysis.bootstrap": SUMMARIES | CLOSER | {"plot_map"},
+    "geoprobe.analysis.selection": CLOSER | EXPLORER | {"score_probe", "write_tables", "write_analysis_tables"} | MAPS,
+    "geoprobe.analysis.bootstrap": SUMMARIES | CLOSER | MAPS,
     "geoprobe.analysis.summary": {"score_probe"},
     "geoprobe.analysis.comparison": {"compare_models"},
     "geoprobe.analysis.pairs": {"compare_models"},
     "geoprobe.analysis.supervision": {"compare_models"},
     "geoprobe.analysis.localizability": {"rank_clusters"},
-    "geoprobe.analysis.layers": CLOSER | {"score_probe", "plot_map"},
+    "geoprobe.analysis.layers": CLOSER | {"score_probe"} | MAPS,
     "geoprobe.analysis.fairness": {"score_probe"},
     "geoprobe.analysis.transfer": {"relate_clusters"},
     "geoprobe.analysis.correlation": {"relate_clusters"},
@@ -211,13 +218,14 @@ USERS = {
     **{f"geoprobe.explorer{name}": EXPLORER for name in ("", ".budget", ".data", ".maps", ".page")},
     "geoprobe.figures": PLOTS | EXPLORER,
     "geoprobe.figures.style": PLOTS,
-    "geoprobe.figures.coastlines": EXPLORER | {"plot_map", "plot_balance"},
+    "geoprobe.figures.coastlines": EXPLORER | {"plot_balance"} | MAPS,
+    "geoprobe.figures.counts": PLOTS - {"plot_balance", "plot_contact_sheet", "plot_elbow"},
     "geoprobe.figures.objectives": {"plot_objectives", "plot_layers", "plot_captions"}
     | {"plot_cross_validations", "plot_scale"},
     "geoprobe.figures.heatmap": {"plot_heatmap", "plot_fairness", "plot_layers"} | CORRELATIONS,
     "geoprobe.figures.rows": {"plot_fairness"} | CORRELATIONS,
-    "geoprobe.figures.matrix": {"plot_transfer"} | CORRELATIONS,
-    "geoprobe.figures.transfer": {"plot_transfer"},
+    "geoprobe.figures.matrix": TRANSFERS | CORRELATIONS,
+    "geoprobe.figures.transfer": TRANSFERS,
     "geoprobe.figures.correlation": CORRELATIONS,
     "geoprobe.figures.dimensions": {"plot_dimensions"},
     "geoprobe.figures.fairness": {"plot_fairness"},
@@ -227,7 +235,7 @@ USERS = {
     "geoprobe.figures.scale": {"plot_scale"},
     "geoprobe.figures.captions": {"plot_captions"},
     "geoprobe.figures.localizability": {"plot_localizability"},
-    "geoprobe.figures.map": {"plot_map"},
+    "geoprobe.figures.map": MAPS,
     "geoprobe.figures.contact_sheet": {"plot_contact_sheet"},
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
@@ -261,6 +269,7 @@ for name in ("finetuning", "poolings", "prompts", "published", "push", "steering
 USERS_BY_NAME = {
     "geoprobe.runtime": BY_NAME,
     "geoprobe.secrets": BY_NAME,
+    "geoprobe.whole": BY_NAME,
     "geoprobe.models.loading": MODEL_USERS,
     "geoprobe.models.loaders.encoder": MODEL_USERS,
     "geoprobe.models.loaders.multimodal": set(),
@@ -275,6 +284,7 @@ USERS_BY_NAME = {
     "geoprobe.finetune.evaluation": {"finetune_model", "compare_finetuning"},
     "geoprobe.finetune.comparison": {"compare_finetuning"},
     "geoprobe.analysis.prompts": {"compare_prompts"},
+    "geoprobe.figures.counts": {"plot_finetuning", "plot_prompts", "plot_push"},
     **{
         f"geoprobe.figures.{name}": {f"plot_{name}"}
         for name in ("finetuning", "poolings", "prompts", "published", "push", "steering")
@@ -441,7 +451,7 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
                 *CLOSER,
                 "compare_models",
                 "rank_clusters",
-                "plot_map",
+                *MAPS,
                 "write_explorer",
                 *CHOICES_SHOWN,
             },

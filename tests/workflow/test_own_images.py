@@ -1,5 +1,7 @@
 """A user's own photos: a table of JPEG files, end to end to a figure."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,15 +50,9 @@ def test_own_photos_reach_the_figures(tiny_run, tmp_path, photos):
     }
     delta = tmp_path / "mine.yaml"
     delta.write_text(yaml.safe_dump(mine))
-    tiny_run.snakemake(
-        "--snakefile",
-        tiny_run.folder / "Snakefile",
-        "--configfile",
-        tiny_run.folder / "tests/workflow/tiny.yaml",
-        delta,
-        config=None,
-        folder=tmp_path,
-    )
+    files = ["--snakefile", tiny_run.folder / "Snakefile"]
+    files += ["--configfile", tiny_run.folder / "tests/workflow/tiny.yaml", delta]
+    tiny_run.snakemake(*files, config=None, folder=tmp_path)
     results = tmp_path / "results"
     for name in ("objectives", "heatmap", "localizability"):
         assert (results / f"figures/my-photos/ridge/{name}.png").is_file()
@@ -70,3 +66,18 @@ def test_own_photos_reach_the_figures(tiny_run, tmp_path, photos):
     assert names.str.contains("|".join(TOWNS), case=False).any()
     assert not names.str.contains(r"\b(?:a|in)\b").any()
     assert pd.read_csv(results / "clusters/my-photos.csv")["images"].sum() == 80 - DAMAGED
+
+    def planned():
+        return tiny_run.planned(*files, targets=["all"], config=None, folder=tmp_path)
+
+    assert planned() == set()
+    photo = tmp_path / "5.jpg"
+    original, state = photo.read_bytes(), photo.stat()
+    photo.write_bytes(original + b"more")
+    assert planned() & {"plan_images", "build_images", "fit_probes"} == {"build_images", "fit_probes"}
+    photo.write_bytes(original)
+    os.utime(photo, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert planned() == set()
+    with open(photos, "a", encoding="utf-8") as table:
+        table.write("6.jpg,1,2,a street in Perth\n")
+    assert planned() & {"plan_images", "build_images", "fit_probes"} == {"plan_images", "build_images", "fit_probes"}

@@ -313,7 +313,7 @@ def test_another_pace_fetches_nothing_anew_and_another_limit_does(built):
     arguments = ["--snakefile", ROOT / "Snakefile"]
     for change, rules in (
         ({"pace": {"connections": 2}}, set()),
-        ({"limits": {"max_bytes": 1000}}, {"fetch_metadata", "download_images", "plan_images", "build_images"}),
+        ({"limits": {"max_bytes": 1000}}, {"download_images", "build_images"}),
     ):
         (folder / "change.yaml").write_text(yaml.safe_dump({"download": change}))
         files = ["--configfile", folder / "mine.yaml", folder / "change.yaml"]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.workflow
 
 MODELS = ("random-seed1", "contrastive-seed1", "text-places-seed1")
 FIGURES = ("objectives", "heatmap", "layers", "captions", "localizability", "cross_validations", "scale")
-FIGURES += ("correlation", "dimensions", "fairness")
+FIGURES += ("map", "transfer", "correlation", "dimensions", "fairness")
 OF_IMAGES = ("balance", "contact_sheet", "elbow")
 # no job where images and models are made on this machine and no file is exported
 UNUSED = {"fetch_metadata", "fetch_boundaries", "download_images", "export_images", "fetch_weights"}

@@ -6,7 +6,7 @@ from geoprobe.analysis.dimensions import ablate_dimensions
 from geoprobe.runtime import rule_log, write_table
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]), threadpool_limits(snakemake.threads):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output), threadpool_limits(snakemake.threads):
         names = dict(snakemake.wildcards.items())
         frame = ablate_dimensions(
             snakemake.input.fits,

@@ -6,7 +6,7 @@ from geoprobe.clusters.assign import assign_images
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]), threadpool_limits(snakemake.threads):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output), threadpool_limits(snakemake.threads):
         assign_images(
             snakemake.input.store,
             snakemake.wildcards.dataset,

@@ -19,5 +19,5 @@ def assign(store, folds, options):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         assign(snakemake.input.store, snakemake.output.folds, snakemake.params.options)

@@ -7,7 +7,7 @@ from geoprobe.images.polygons import read_layers
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         boundaries = snakemake.input.get("boundaries")
         build_store(
             snakemake.output.store,

@@ -16,7 +16,7 @@ def compare(results, predictions, choices, models, prompts, choice, bootstrap, s
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         compare(
             snakemake.input.results,
             snakemake.input.predictions,

@@ -4,7 +4,7 @@ from geoprobe.analysis.comparison import compare_models
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         compare_models(
             list(zip(snakemake.input.scores, snakemake.input.choices, snakemake.input.samples, strict=True)),
             dict(zip(snakemake.params.datasets, snakemake.input.baselines, strict=True)),

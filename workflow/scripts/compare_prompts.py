@@ -4,7 +4,7 @@ from geoprobe.analysis.prompts import compare_prompts
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         compare_prompts(
             list(zip(snakemake.input.get("scores", []), snakemake.input.get("samples", []), strict=True)),
             snakemake.params.models,

@@ -35,7 +35,7 @@ def compare(inputs, options, path, printed):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         output = snakemake.output
         options = dict(snakemake.params.options)
         compare(dict(snakemake.input.items()), options, output.published, [output.csv, output.tex, output.md])

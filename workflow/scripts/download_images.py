@@ -16,7 +16,7 @@ def download(plan, shard, status, network):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         # how fast is no part of what: a new pace must not fetch anything anew, so it is no param
         network = snakemake.params.limits | snakemake.config["download"]["pace"]
         download(snakemake.input.plan, int(snakemake.wildcards.shard), snakemake.output.status, network)

@@ -15,5 +15,5 @@ def export(store, clusters, path):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         export(snakemake.input.store, snakemake.input.clusters, snakemake.output.export)

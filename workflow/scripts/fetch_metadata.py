@@ -15,7 +15,7 @@ def fetch(options, network, manifest):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         # how fast is no part of what: a new pace must not fetch anything anew, so it is no param
         network = snakemake.params.limits | snakemake.config["download"]["pace"]
         fetch(snakemake.params.options, network, snakemake.output.manifest)

@@ -6,7 +6,7 @@ from geoprobe.probes.fit import fit_all
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]), threadpool_limits(snakemake.threads):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output), threadpool_limits(snakemake.threads):
         if snakemake.params.probe["kind"] == "mlp":
             import torch
 

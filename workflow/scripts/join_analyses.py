@@ -23,6 +23,6 @@ def join(models, parts, outputs):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         outputs = dict(snakemake.output.items())
         join(snakemake.params.models, {name: list(snakemake.input[name]) for name in outputs}, outputs)

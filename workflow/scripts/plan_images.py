@@ -23,7 +23,7 @@ def plan(name, options, metadata, boundaries, plan_path, left_out):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plan(
             snakemake.wildcards.dataset,
             snakemake.params.options,

@@ -20,7 +20,7 @@ def plot(store, rejects, balance, name, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.store,
             snakemake.input.rejects,

@@ -17,7 +17,7 @@ def plot(correlations, summary, ranking, dataset, probe, shown, label, paths, dp
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.correlations,
             snakemake.input.summary,

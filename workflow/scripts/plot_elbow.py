@@ -13,5 +13,5 @@ def plot(elbow, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(snakemake.input.elbow, snakemake.output, snakemake.params.dpi)

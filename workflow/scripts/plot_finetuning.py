@@ -15,7 +15,7 @@ def plot(finetuned, rates, dataset, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.finetuning,
             snakemake.input.rates,

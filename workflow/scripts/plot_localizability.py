@@ -21,7 +21,7 @@ def plot(ranking, clusters, store, dataset, probe, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.ranking,
             snakemake.input.clusters,

@@ -15,6 +15,6 @@ def plot(curves, headline, tower, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
         plot(snakemake.input.curves, headline, snakemake.params.tower, snakemake.output, snakemake.params.dpi)

@@ -14,5 +14,5 @@ def plot(published, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(snakemake.input.published, snakemake.output, snakemake.params.dpi)

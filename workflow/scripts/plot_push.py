@@ -6,7 +6,12 @@ from geoprobe.figures.push import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
 
+
+def plot(pushes, paths, dpi):
+    """Read the steps, draw."""
+    save_figure(draw(pd.read_csv(pushes)), paths, dpi)
+
+
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
-        frame = pd.read_csv(snakemake.input.pushes)
-        save_figure(draw(frame), snakemake.output, snakemake.params.dpi)
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
+        plot(snakemake.input.pushes, snakemake.output, snakemake.params.dpi)

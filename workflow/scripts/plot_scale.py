@@ -1,6 +1,6 @@
 """Draw R2 of every model against its number of parameters."""
 
-from geoprobe.analysis.families import chosen_rows, read_summary
+from geoprobe.analysis.families import read_chosen
 from geoprobe.features.store import read_parameters
 from geoprobe.figures.scale import draw
 from geoprobe.figures.style import save_figure
@@ -13,13 +13,13 @@ def plot(choices, features, headline, pairs, paths, dpi):
     Args:
         features: family to a feature store of one of its models, which says how many parameters it has.
     """
-    chosen = chosen_rows(read_summary(choices), **headline, cluster="all", control="none")
+    chosen = read_chosen(choices, **headline, cluster="all", control="none")
     sizes = {family: read_parameters(path) for family, path in features.items()}
     save_figure(draw(chosen.assign(parameters=chosen["origin"].map(sizes)), pairs), paths, dpi)
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         headline = snakemake.params.headline | {name: snakemake.wildcards[name] for name in ("dataset", "probe")}
         plot(
             snakemake.input.choices,

@@ -12,5 +12,5 @@ def plot(scores, title, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(snakemake.input.scores, snakemake.params.title, snakemake.output, snakemake.params.dpi)

@@ -14,7 +14,7 @@ def plot(transfer, ranking, dataset, probe, label, paths, dpi):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         plot(
             snakemake.input.transfer,
             snakemake.input.ranking,

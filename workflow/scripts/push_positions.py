@@ -15,7 +15,7 @@ from geoprobe.models.weights import folder_of
 from geoprobe.runtime import rule_log, write_table
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]), threadpool_limits(snakemake.threads):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output), threadpool_limits(snakemake.threads):
         threads, workers = share_threads(snakemake.threads, snakemake.params.device)
         torch.set_num_threads(threads)
         manifest, output = snakemake.input.get("weights"), snakemake.output.pushes

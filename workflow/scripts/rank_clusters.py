@@ -15,7 +15,7 @@ def rank(choices, clusters, headline, thresholds, tiers, ranking):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         rank(
             snakemake.input.choices,
             dict(zip(snakemake.params.datasets, snakemake.input.clusters, strict=True)),

@@ -26,7 +26,7 @@ def relate(fits, features, store, folds, names, target, cvs, poolings, layers, s
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]), threadpool_limits(snakemake.threads):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output), threadpool_limits(snakemake.threads):
         relate(
             snakemake.input.fits,
             snakemake.input.features,

@@ -18,5 +18,5 @@ def score(store, clusters, folds, cvs, baselines):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         score(**dict(snakemake.input.items()), cvs=snakemake.params.cvs, baselines=snakemake.output.baselines)

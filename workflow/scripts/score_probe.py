@@ -40,7 +40,7 @@ def score(store, folds, probe, fits, poolings, depth, bootstrap, seed, shown, na
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         score(
             snakemake.input.store,
             snakemake.input.folds,

@@ -18,7 +18,7 @@ def score(generations, store, landmarks, bootstrap, seed, path):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         score(
             snakemake.input.generations,
             snakemake.input.store,

@@ -19,5 +19,5 @@ def split(store, options, path):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         split(snakemake.input.store, snakemake.params.options, snakemake.output.split)

@@ -14,7 +14,7 @@ from geoprobe.models.weights import folder_of
 from geoprobe.runtime import rule_log
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         threads, workers = share_threads(snakemake.threads, snakemake.params.device)
         torch.set_num_threads(threads)
         manifest = snakemake.input.get("weights")

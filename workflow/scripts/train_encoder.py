@@ -31,7 +31,7 @@ def train(store, folder, objective, architecture, training, seed, device, thread
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         train(
             snakemake.input.store,
             Path(snakemake.output.weights).parent,

@@ -27,7 +27,7 @@ def write(inputs, paths, protocol):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         files = zip(snakemake.output.csv, snakemake.output.tex, snakemake.output.md, strict=True)
         paths = dict(zip(snakemake.params.tables, files, strict=True))
         write(dict(snakemake.input.items()), paths, snakemake.params.protocol)

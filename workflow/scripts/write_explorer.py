@@ -15,7 +15,7 @@ def write(paths, stores, jobs, models, shown, options, page):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         given = snakemake.input
         stores = zip(given.stores, given.folds, given.clusters, strict=True)
         files = zip(given.fits, given.chosen, strict=True)

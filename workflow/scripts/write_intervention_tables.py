@@ -24,7 +24,7 @@ def write(inputs, steered, paths, protocol):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         files = zip(snakemake.output.csv, snakemake.output.tex, snakemake.output.md, strict=True)
         paths = dict(zip(snakemake.params.tables, files, strict=True))
         inputs = {"finetuning": snakemake.input.get("finetuning"), "steering": snakemake.input.get("steering")}

@@ -25,7 +25,7 @@ def write(options, stores, manifests, choices, paths):
 
 
 if __name__ == "__main__":
-    with rule_log(snakemake.log[0]):
+    with rule_log(snakemake.log[0], snakemake.input, snakemake.output):
         write(
             snakemake.params.options,
             dict(zip(snakemake.params.datasets, snakemake.input.stores, strict=True)),
