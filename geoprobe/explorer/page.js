@@ -113,7 +113,7 @@ function drawTable() {
   const dark = number(lower ? high : low, metric);
   const bright = number(lower ? low : high, metric);
   element("scale").textContent = known.length
-    ? `${label}, from ${dark}${lower ? "" : " or less"} (dark) to ${bright} (bright). `
+    ? `${label}, from ${dark}${Math.min(...known) < low ? " or less" : ""} (dark) to ${bright} (bright). `
       + "Arrow keys move between cells, Enter chooses one."
     : "Nothing could be scored here.";
 }

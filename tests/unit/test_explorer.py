@@ -16,7 +16,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from explorer_files import HOSTILE, NAMED, Files
 
-from geoprobe.analysis import families
+from geoprobe.analysis.families import read_summary
 from geoprobe.explorer.budget import LEAST, needed_bytes, plan_maps
 from geoprobe.explorer.data import LEFT_OUT, METRICS, prepare, read_curves
 from geoprobe.explorer.maps import aggregate
@@ -70,11 +70,12 @@ def test_a_layer_chosen_fold_by_fold_is_read_fold_by_fold(tmp_path):
     np.testing.assert_allclose(at[1:, 0], np.clip(expected[1:, 0], -90, 90), atol=1e-5)
 
 
-def test_curves_are_the_same_in_parts_as_at_once(tmp_path, monkeypatch):
+def test_curves_are_the_same_from_parquet_as_from_csv(tmp_path):
     path = Files(tmp_path).paths["families"]
     whole = read_curves(path, "degrees", ["cls"])
-    monkeypatch.setattr(families, "ROWS", 2)
-    pd.testing.assert_frame_equal(read_curves(path, "degrees", ["cls"]), whole)
+    read_summary(path).to_parquet(tmp_path / "families.parquet")
+    read = read_curves(tmp_path / "families.parquet", "degrees", ["cls"])
+    pd.testing.assert_frame_equal(read[list(whole)], whole, check_dtype=False)
     assert set(whole["control"]) == {"none"}
     assert read_curves(path, "sphere", ["cls"]).empty
 

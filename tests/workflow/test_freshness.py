@@ -284,7 +284,7 @@ USERS_BY_NAME = {
     "geoprobe.finetune.evaluation": {"finetune_model", "compare_finetuning"},
     "geoprobe.finetune.comparison": {"compare_finetuning"},
     "geoprobe.analysis.prompts": {"compare_prompts"},
-    "geoprobe.figures.counts": {"plot_finetuning", "plot_prompts", "plot_push"},
+    "geoprobe.figures.counts": {"plot_finetuning", "plot_poolings", "plot_prompts", "plot_push"},
     **{
         f"geoprobe.figures.{name}": {f"plot_{name}"}
         for name in ("finetuning", "poolings", "prompts", "published", "push", "steering")
