@@ -106,9 +106,20 @@ def _as_text(array, name, path):
         raise ValueError(f'{path}: the column "{name}" holds {array.type}, not text or numbers.') from error
 
 
+def _batches(file, path, columns):
+    """Batches of a Parquet file; an error says which file cannot be read."""
+    import pyarrow
+
+    try:
+        yield from file.iter_batches(batch_size=sources.CHUNK, columns=list(columns))
+    except (OSError, pyarrow.ArrowException) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged ({why}). Put a whole copy of it in its place.") from error
+
+
 def _parquet_frames(path, columns):
     with _open_parquet(path) as file:
-        for batch in file.iter_batches(batch_size=sources.CHUNK, columns=list(columns)):
+        for batch in _batches(file, path, columns):
             yield pd.DataFrame({name: _as_text(batch.column(name), name, path) for name in columns})
 
 
