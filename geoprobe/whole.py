@@ -22,6 +22,9 @@ def _h5_damage(path):
 def _parquet_damage(path):
     import pyarrow.parquet
 
+    with open(path, "rb") as file:
+        if file.read(4) != b"PAR1":
+            return "it does not begin like a Parquet file"
     try:
         pyarrow.parquet.read_metadata(path)
     except pyarrow.ArrowException as error:

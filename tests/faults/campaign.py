@@ -68,9 +68,7 @@ def inject(undisturbed, kind, rule, seed, folder, targets):
     pipeline = Pipeline(undisturbed, targets)
     run = Run(shutil.copytree(undisturbed, folder, symlinks=True), pipeline)
     if kind in JOB_KINDS:
-        for path in pipeline.products[rule]:
-            (run.folder / path).unlink()
-        seen = hit_jobs(run, {rule: kind}, random.Random(seed), float("inf"))[rule]
+        seen = hit_jobs(run, {rule: kind}, random.Random(seed), float("inf"), "--forcerun", rule)[rule]
         if isinstance(seen, Undone):
             raise seen
     else:

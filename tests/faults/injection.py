@@ -193,7 +193,7 @@ JOB_KINDS = {
 }
 
 
-def hit_jobs(run, kinds, random, end):
+def hit_jobs(run, kinds, random, end, *arguments):
     """Make all, and hit the first job of each stage at a random moment, whatever else goes on.
 
     Args:
@@ -201,12 +201,13 @@ def hit_jobs(run, kinds, random, end):
         kinds: stage to kind, of JOB_KINDS.
         random: generator of the moments.
         end: when to stop, by the monotonic clock.
+        arguments: more of Snakemake's.
 
     Returns:
         Stage to what was seen: None where the fault came too late, and an :class:`Undone` where it is not told of.
         Only stages of which a job was there.
     """
-    driver, due, hit = run.start("--keep-going"), {}, {}
+    driver, due, hit = run.start("--keep-going", *arguments), {}, {}
     while driver.poll() is None:
         time.sleep(STEP)
         now = time.monotonic()

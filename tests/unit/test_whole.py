@@ -95,3 +95,14 @@ def test_a_table_of_images_that_was_cut_off_in_a_line_is_named(tmp_path):
         list(table.list_images({"path": str(path)}))
     path.write_text("path,latitude,longitude,title\na.jpg,1,2\n")  # short, and meant to be
     assert len(next(table.list_images({"path": str(path)}))) == 1
+
+
+def test_a_parquet_table_whose_beginning_was_overwritten_is_named(tmp_path):
+    path = tmp_path / "mine.parquet"
+    columns = {"path": ["a.jpg"] * 50, "latitude": np.arange(50.0), "longitude": np.arange(50.0)}
+    pd.DataFrame(columns).to_parquet(path)
+    page = b"<!DOCTYPE html><title>503 Service Unavailable</title>"
+    path.write_bytes(page + path.read_bytes()[len(page) :])
+    with pytest.raises(ValueError, match=r"mine\.parquet\" is not a Parquet file.* damaged \(.+\)"):
+        list(table.list_images({"path": str(path)}))
+    assert damage_of(path)
