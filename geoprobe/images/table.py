@@ -38,7 +38,9 @@ def open_parquet(path):
     except FileNotFoundError:
         raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f'"{path}" is not a Parquet file, as its name says, or is damaged ({error}).') from error
+        raise ValueError(
+            f'"{path}" is not a Parquet file, though it is named as one, or it is damaged ({error}).'
+        ) from error
 
 
 def column_names(path):
