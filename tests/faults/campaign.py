@@ -159,10 +159,12 @@ def write_table(path, outcomes):
     for row in outcomes.found.values():
         counts[row["kind"]][row["outcome"]] += 1
         stages[row["kind"]].add(row["stage"])
-    lines = ["| fault | injected | stages | survived | lost | came too late |", "|---|---:|---:|---:|---:|---:|"]
+    lines = ["| fault | injected | stages | survived | lost | round not ended | came too late |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|")
     for kind in KINDS:
-        survived, lost, late = (counts[kind][outcome] for outcome in ("survived", "lost", "too late"))
-        lines.append(f"| {kind} | {survived + lost} | {len(stages[kind])} | {survived} | {lost} | {late} |")
+        survived, lost, still, late = (counts[kind][name] for name in ("survived", "lost", "injected", "too late"))
+        injected = survived + lost + still
+        lines.append(f"| {kind} | {injected} | {len(stages[kind])} | {survived} | {lost} | {still} | {late} |")
     text = path.read_text()
     assert len(TABLE.findall(text)) == 1, f"{path} has no place for the table"
     path.write_text(TABLE.sub("\n".join(["", *lines, "", ""]), text))
