@@ -2,7 +2,7 @@
 Draw figures that compare models under what else they differ in: pooling, cross-validation, size.
 
 INPUTS
-  families, choices   results/analysis/*.csv
+  families, choices   results/analysis/*.parquet
   features            results/features/{dataset}/{model}/{prompt}.h5, for the number of parameters
 OUTPUTS
   results/figures/{dataset}/{probe}/{poolings,cross_validations,scale}.{png,pdf}, and svg where that is small

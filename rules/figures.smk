@@ -2,7 +2,8 @@
 Draw figures that compare models, and name all figures of the run.
 
 INPUTS
-  families, choices, differences, ranking   results/analysis/*.csv
+  families, choices      results/analysis/*.parquet
+  differences, ranking   results/analysis/*.csv
 OUTPUTS
   results/figures/{dataset}/{probe}/<figure>.{png,pdf}, and svg where that is small
 """

@@ -4,7 +4,7 @@ Fine-tune: whole models, or a head, on the countries of a data set's images.
 INPUTS
   store           results/images/{dataset}.h5
   model, weights  files of a model, as for extraction
-  choices         results/analysis/choices.csv, how the probes rank the models
+  choices         results/analysis/choices.parquet, how the probes rank the models
 OUTPUTS
   split           results/finetuning/{dataset}.parquet, the part of each image
   of each model   results/finetuning/{dataset}/{model}.json, all trainings and the test; .parquet, the test's predictions

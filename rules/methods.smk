@@ -3,7 +3,7 @@ Write the methods paragraph of the run from its configuration.
 
 INPUTS
   stores, weights   results/images/{dataset}.h5, results/weights/{model}.json
-  choices           results/analysis/choices.csv: what was fitted; the text is written anew with it
+  choices           results/analysis/choices.parquet: what was fitted; the text is written anew with it
 OUTPUTS
   results/methods.{md,tex,html}
 """

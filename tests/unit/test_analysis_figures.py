@@ -146,7 +146,7 @@ def test_each_cell_of_the_transfer_has_the_value_of_its_pair_and_the_diagonal_a_
     panel = transfer.draw(frame, names, "Model").axes[0]
     assert [text.get_text() for text in panel.get_yticklabels()] == ["all images", "Sea", "Land", "Ice"]
     assert panel.get_ylabel() == "Trained on"
-    assert panel.get_xlabel() == "Tested on"
+    assert panel.get_xlabel() == "Tested on (n = 99 images of a cluster)"
     values = panel.images[0].get_array()
     written = cells(panel)
     assert len(written) == 16

@@ -357,3 +357,26 @@ def test_of_many_images_some_are_points_and_all_are_in_the_medians(monkeypatch):
     assert cells.get_array().tolist() == wanted["km"].tolist()
     assert wanted["images"].sum() == 1000
     assert drawn.get_suptitle().endswith("1,000 images")
+
+
+def test_maps_side_by_side_show_each_models_cells_and_say_where_nothing_was_tested():
+    random = np.random.default_rng(0)
+    truth, predicted = draw_on_sphere(200, random), draw_on_sphere(200, random)
+    nothing = np.empty((0, 2))
+    drawn = map.draw_side_by_side(
+        {"A model": map.summarise_errors(truth, predicted), "Another": map.summarise_errors(nothing, nothing)}
+    )
+    assert_nothing_is_cut(drawn)
+    error = map.great_circle_km(truth, predicted)
+    assert [panel.get_title() for panel in drawn.axes[:2]] == [
+        f"A model\n{np.median(error):,.0f} km",
+        "Another\nnothing could be tested",
+    ]
+    values = [
+        artist.get_array().tolist()
+        for panel in drawn.axes[:2]
+        for artist in panel.collections
+        if isinstance(artist, PolyCollection)
+    ]
+    assert values == [map.median_errors(truth, error, map.COARSE)["km"].tolist(), []]
+    assert "n = 0 to 200 images" in drawn.axes[2].get_xlabel()
