@@ -139,6 +139,7 @@ def damage_inputs(turn, folder, outcomes, arguments, end):
                 continue
             if time.monotonic() > end:
                 sys.exit(LATER)
+            shutil.rmtree(folder, ignore_errors=True)  # of a campaign that was stopped
             try:
                 seen = damage_input(name, kind, folder, random.Random(f"{arguments.seed}-{turn}-{stage}"))
                 outcomes.add(turn, stage, kind, "survived", seen)
