@@ -417,6 +417,7 @@ UNDER = {
     **{f"clusters.names.{name}": NAMES_BY_TEXT for name in ("labels", "model", "pretrained", "template")},
     "clusters.names.path": {"clusters": {"count": 3, "names": {"by": "table", "path": "names.csv"}}},
     **{f"clusters.embedding.{name}": MODEL_CLUSTERED for name in ("model", "tower", "pooling", "layer")},
+    "encoders.dataset": {"datasets": {"bluemarble": {"caption_sets": ["places", "scenery", "shuffled"]}}},
     "folds.h3_resolution": {"folds": {"blocks": "h3"}},
     "probes.ridge.device": ON_A_GPU,
     "probes.mlp.device": ON_A_GPU,
