@@ -48,7 +48,7 @@ BASE = {
         "yfcc4k": {"metadata": "list.txt", "images": "images.zip"},
     },
     "boundaries": {"gadm": {"layers": [{"file": "polygons.gpkg", "country": "GID_0", "region": "GID_1"}]}},
-    "clusters": {"count": {"low": 2, "high": 6, "step": 2}, "names": {"set": "places"}, "matched": {"images": 50, "seed": 1}},
+    "clusters": {"count": {"low": 2, "high": 7, "step": 2}, "names": {"set": "places"}, "matched": {"images": 50, "seed": 1}},
     "analysis": {"pairs": [{"baseline": "masked", "text": "text-places", "matched": "controlled"}]},
     "interventions": {
         "directions": {"models": ["text-places"]},
@@ -164,6 +164,8 @@ CLUSTERED = {"assign_clusters", "write_methods"}
 FOLDED = {"assign_folds", "write_methods"}
 FITTED = {"fit_probes", "write_methods"}
 CLOSER = {"relate_clusters", "ablate_dimensions"}
+MAPS = {"plot_map", "plot_maps"}
+TRANSFERS = {"plot_transfer", "plot_transfers"}
 JOINED = {"compare_models", "join_analyses", "compare_prompts", "write_methods", "write_explorer"}
 SUMMARIES = {"plot_correlation_summary", "plot_dimensions", "plot_fairness"}
 # what shows one choice of the layers, one cross-validation, one target, some prompts
@@ -173,39 +175,39 @@ CHOICE = HEADLINES | {"compare_models", "rank_clusters", "plot_localizability", 
 }  # fmt: skip
 CV = CLOSER | SUMMARIES | {"score_probe", "rank_clusters", "push_positions", "steer_model"} | {
     f"plot_{name}"
-    for name in ("heatmap", "map", "poolings", "localizability", "scale", "transfer", "correlation", "prompts", "push")
-} | {"compare_published", "plot_published", "write_methods", "write_explorer"}  # fmt: skip
+    for name in ("heatmap", "localizability", "scale", "correlation", "prompts", "push")
+} | MAPS | TRANSFERS | {"compare_published", "plot_published", "write_methods", "write_explorer"}  # fmt: skip
 TARGET = HEADLINES | {"score_probe", "relate_clusters", "rank_clusters", "compare_prompts", "write_tables"} | {
-    f"plot_{name}" for name in ("layers", "poolings", "map", "fairness", "prompts")
-} | {"write_methods", "write_explorer"}  # fmt: skip
-PROMPTED = HEADLINES | SUMMARIES | {"rank_clusters", "compare_finetuning", "plot_layers", "plot_poolings"} | {
+    f"plot_{name}" for name in ("layers", "fairness", "prompts")
+} | MAPS | {"plot_transfers"} | {"write_methods", "write_explorer"}  # fmt: skip
+PROMPTED = HEADLINES | SUMMARIES | {"rank_clusters", "compare_finetuning", "plot_layers", "plot_transfers"} | {
     "write_tables", "compare_published"
 } | JOINED  # fmt: skip
 TABLES = {"write_tables", "write_analysis_tables", "write_intervention_tables"}
-OF_MODEL = {"extract_features", "join_features", "fit_probes", "score_probe"} | CLOSER | {
-    "plot_map", "plot_transfer", "plot_correlation"
+OF_MODEL = {"extract_features", "join_features", "fit_probes", "score_probe"} | CLOSER | MAPS | {
+    "plot_transfer", "plot_correlation"
 }  # fmt: skip
 STEERED = {"score_steering", "plot_steering", "write_intervention_tables", "compare_published"}
 OF_DATASET = OF_MODEL | HEADLINES | SUMMARIES | {"assign_clusters", "assign_folds", "score_baselines", "rank_clusters"} | {
     f"plot_{name}"
-    for name in ("contact_sheet", "elbow", "balance", "localizability", "layers", "poolings", "prompts", "push")
-} | {"push_positions"} | JOINED  # fmt: skip
+    for name in ("contact_sheet", "elbow", "balance", "localizability", "layers", "prompts", "push")
+} | {"push_positions", "plot_transfers"} | JOINED  # fmt: skip
 PLOTS = HEADLINES | SUMMARIES | {
     f"plot_{name}"
-    for name in ("balance", "contact_sheet", "elbow", "localizability", "map", "layers", "poolings", "transfer")
-} | {f"plot_{name}" for name in ("correlation", "prompts", "push", "steering", "finetuning", "published")}  # fmt: skip
+    for name in ("balance", "contact_sheet", "elbow", "localizability", "layers")
+} | MAPS | TRANSFERS | {f"plot_{name}" for name in ("correlation", "prompts", "push", "steering", "finetuning", "published")}  # fmt: skip
 ARCHITECTURE, TRAINING = "encoders.architecture", "encoders.training"
 DIRECTIONS, STEERING, FINETUNING = (f"interventions.{name}" for name in ("directions", "steering", "finetuning"))
 OPTIONS = {
     "run.datasets": (["bluemarble"], OF_DATASET),
     "run.models": (
         ["masked", "text-places", "qwen2-5-vl-3b"],
-        JOINED - {"compare_prompts"} | {"plot_scale", "compare_finetuning", "compare_published"},
+        JOINED - {"compare_prompts"} | {"plot_scale", "plot_maps", "compare_finetuning", "compare_published"},
     ),
     "run.prompts": (["none", "where", "random-1"], PROMPTED),
     "run.probes": (["ridge"], JOINED),
     "run.untrained": ([1], OF_MODEL | JOINED | {"fetch_weights", "plot_scale"}),
-    "device": ("cuda", READERS | {"train_encoder"}),
+    "device": ("cuda", READERS | {"train_encoder", "write_methods"}),
     "protocol": (
         "paper",
         READERS | {"fit_probes", "plot_correlation_summary", "plot_dimensions", "plot_correlation"} | TABLES | CV | CHOICE,
@@ -274,7 +276,7 @@ OPTIONS = {
     "clusters.names.by": ("number", CLUSTERED),
     "clusters.names.set": ("scenery", CLUSTERED),
     "clusters.names.words": (2, CLUSTERED),
-    "clusters.names.labels": (["sea", "land"], {"assign_clusters"}),
+    "clusters.names.labels": (["sea", "land"], CLUSTERED),
     "clusters.names.model": ("ViT-L-14", CLUSTERED),
     "clusters.names.pretrained": ("openai", CLUSTERED),
     "clusters.names.template": ("{}", CLUSTERED),
@@ -288,7 +290,7 @@ OPTIONS = {
     "folds.h3_resolution": (3, FOLDED),
     "folds.buffer_km": (9, FOLDED),
     "folds.seed": (9, FOLDED),
-    "features.poolings": (["cls", "mean"], {"extract_features", "plot_poolings", "write_methods"}),
+    "features.poolings": (["cls", "mean"], {"extract_features", "write_methods"}),
     "features.layers": (2, {"extract_features", "write_methods"}),
     "features.batch_size": (9, {"extract_features"}),
     "features.chunk": (9, {"extract_features"}),
@@ -304,7 +306,7 @@ OPTIONS = {
     "probes.ridge.targets": (["degrees", "sphere"], FITTED),
     "probes.ridge.cv": (["random", "blocked"], FITTED | {"score_baselines"}),
     "probes.ridge.controls": (["none"], FITTED),
-    "probes.ridge.poolings": ("all", FITTED),
+    "probes.ridge.poolings": ("all", FITTED | {"plot_poolings"}),
     "probes.ridge.layers": ("last", FITTED),
     "probes.ridge.device": ("cuda", {"fit_probes"}),
     "probes.ridge.threads": (2, set()),
@@ -320,20 +322,20 @@ OPTIONS = {
     "probes.mlp.targets": (["degrees", "sphere"], FITTED),
     "probes.mlp.cv": (["blocked"], FITTED),
     "probes.mlp.controls": (["none", "permuted"], FITTED),
-    "probes.mlp.poolings": ("all", FITTED),
+    "probes.mlp.poolings": ("all", FITTED | {"plot_poolings"}),
     "probes.mlp.layers": ("all", FITTED),
     "probes.mlp.device": ("cuda", {"fit_probes"}),
     "probes.mlp.threads": (2, set()),
     "probes.mlp.seed": (9, FITTED),
     "analysis.poolings": (
         ["mean"],
-        CLOSER | SUMMARIES | {"fit_probes", "score_probe", "compare_prompts", "plot_layers", "plot_map"}
-        | {"push_positions", "finetune_model", "write_methods", "write_explorer"},
+        CLOSER | SUMMARIES | {"fit_probes", "score_probe", "compare_prompts", "plot_layers", "plot_transfers"}
+        | MAPS | {"push_positions", "finetune_model", "write_methods", "write_explorer"},
     ),
     "analysis.target": ("sphere", TARGET),
     "analysis.cv": ("random", CV),
     "analysis.choice": ("inner", CHOICE),
-    "analysis.depth": (0.5, CLOSER | {"score_probe", "plot_poolings", "write_methods"}),
+    "analysis.depth": (0.5, CLOSER | {"score_probe", "write_methods"}),
     "analysis.bootstrap": (
         99,
         CLOSER | {"score_probe", "push_positions", "score_steering", "write_methods"}
@@ -351,59 +353,62 @@ OPTIONS = {
     "analysis.pairs[0].baseline": ("clip-b32", {"compare_models", "plot_scale", "write_methods"}),
     "analysis.pairs[0].text": ("clip-b32", {"compare_models", "plot_scale", "write_methods"}),
     "analysis.pairs[0].matched": ("size", {"compare_models", "plot_scale", "write_methods"}),
-    f"{DIRECTIONS}.models": (["masked"], {"push_positions", "plot_push"}),
-    f"{DIRECTIONS}.probe": ("coarse", {"push_positions", "plot_push"}),
-    f"{DIRECTIONS}.blocks": ([0], {"push_positions"}),
-    f"{DIRECTIONS}.km": ([9], {"push_positions"}),
-    f"{DIRECTIONS}.random_seeds": (9, {"push_positions"}),
-    f"{DIRECTIONS}.images": (9, {"push_positions"}),
+    f"{DIRECTIONS}.models": (["masked"], {"push_positions", "plot_push", "write_methods"}),
+    f"{DIRECTIONS}.probe": ("coarse", {"push_positions", "plot_push", "write_methods"}),
+    f"{DIRECTIONS}.blocks": ([0], {"push_positions", "write_methods"}),
+    f"{DIRECTIONS}.km": ([9], {"push_positions", "write_methods"}),
+    f"{DIRECTIONS}.random_seeds": (9, {"push_positions", "write_methods"}),
+    f"{DIRECTIONS}.images": (9, {"push_positions", "write_methods"}),
     f"{DIRECTIONS}.batch_size": (9, {"push_positions"}),
-    f"{STEERING}.models": ([], {"write_intervention_tables", "compare_published"}),
-    f"{STEERING}.dataset": ("landmarks", STEERED | {"steer_model"}),
+    f"{STEERING}.models": ([], {"write_intervention_tables", "compare_published", "write_methods"}),
+    f"{STEERING}.dataset": ("landmarks", STEERED | {"steer_model", "write_methods"}),
     f"{STEERING}.landmarks": ("other.csv", {"score_steering"}),
-    f"{STEERING}.prompt": ("city", STEERED | {"steer_model"}),
+    f"{STEERING}.prompt": ("city", STEERED | {"steer_model", "write_methods"}),
     f"{STEERING}.probed.dataset": (
         "landmarks",
-        {"assign_clusters", "assign_folds", "extract_features", "join_features", "fit_probes", "steer_model"},
+        {"assign_clusters", "assign_folds", "extract_features", "join_features", "fit_probes", "steer_model"}
+        | {"write_methods"},
     ),
-    f"{STEERING}.probed.prompt": ("none", {"steer_model"}),
-    f"{STEERING}.probed.probe": ("coarse", {"steer_model"}),
-    f"{STEERING}.block": (1, {"steer_model"}),
-    f"{STEERING}.shares": ([0.5], {"steer_model"}),
-    f"{STEERING}.rankings": (["random"], {"steer_model"}),
-    f"{STEERING}.random_seeds": (9, {"steer_model"}),
-    f"{STEERING}.where": (["every_step"], {"steer_model"}),
-    f"{STEERING}.max_new_tokens": (9, {"steer_model"}),
+    f"{STEERING}.probed.prompt": ("none", {"steer_model", "write_methods"}),
+    f"{STEERING}.probed.probe": ("coarse", {"steer_model", "write_methods"}),
+    f"{STEERING}.block": (1, {"steer_model", "write_methods"}),
+    f"{STEERING}.shares": ([0.5], {"steer_model", "write_methods"}),
+    f"{STEERING}.rankings": (["random"], {"steer_model", "write_methods"}),
+    f"{STEERING}.random_seeds": (9, {"steer_model", "write_methods"}),
+    f"{STEERING}.where": (["every_step"], {"steer_model", "write_methods"}),
+    f"{STEERING}.max_new_tokens": (9, {"steer_model", "write_methods"}),
     f"{STEERING}.batch_size": (9, {"steer_model"}),
-    f"{STEERING}.pairs": (9, {"steer_model"}),
-    f"{STEERING}.photos": ("all", {"steer_model"}),
-    f"{STEERING}.seed": (9, {"steer_model"}),
-    f"{FINETUNING}.models": (["masked"], {"compare_finetuning"}),
+    f"{STEERING}.pairs": (9, {"steer_model", "write_methods"}),
+    f"{STEERING}.photos": ("all", {"steer_model", "write_methods"}),
+    f"{STEERING}.seed": (9, {"steer_model", "write_methods"}),
+    f"{FINETUNING}.models": (["masked"], {"compare_finetuning", "write_methods"}),
     f"{FINETUNING}.dataset": (
-        "landmarks", {"split_countries", "finetune_model", "compare_finetuning", "plot_finetuning"}
+        "landmarks", {"split_countries", "finetune_model", "compare_finetuning", "plot_finetuning", "write_methods"}
     ),
-    f"{FINETUNING}.split.minimum": (9, {"split_countries"}),
-    f"{FINETUNING}.split.maximum": (90, {"split_countries"}),
-    f"{FINETUNING}.split.seed": (9, {"split_countries"}),
-    f"{FINETUNING}.training.train": ("head", {"finetune_model"}),
-    f"{FINETUNING}.training.learning_rates": ([0.1], {"finetune_model"}),
-    f"{FINETUNING}.training.seeds": ([9], {"finetune_model"}),
-    f"{FINETUNING}.training.epochs": (9, {"finetune_model"}),
-    f"{FINETUNING}.training.batch_size": (9, {"finetune_model"}),
-    f"{FINETUNING}.training.warmup": (0.9, {"finetune_model"}),
-    f"{FINETUNING}.training.weight_decay": (0.9, {"finetune_model"}),
-    f"{FINETUNING}.training.patience": (9, {"finetune_model"}),
-    f"{FINETUNING}.training.mixed_precision": ("bf16", {"finetune_model"}),
+    f"{FINETUNING}.split.minimum": (9, {"split_countries", "write_methods"}),
+    f"{FINETUNING}.split.maximum": (90, {"split_countries", "write_methods"}),
+    f"{FINETUNING}.split.seed": (9, {"split_countries", "write_methods"}),
+    f"{FINETUNING}.training.train": ("head", {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.learning_rates": ([0.1], {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.seeds": ([9], {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.epochs": (9, {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.batch_size": (9, {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.warmup": (0.9, {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.weight_decay": (0.9, {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.patience": (9, {"finetune_model", "write_methods"}),
+    f"{FINETUNING}.training.mixed_precision": ("bf16", {"finetune_model", "write_methods"}),
     "published.yfcc100m": ("landmarks", {"compare_published"}),
     "published.landmarks": ("yfcc100m", {"compare_published"}),
-    "localizability.thresholds": ([0.0, 0.1, 0.2, 0.4], {"rank_clusters"}),
-    "localizability.tiers": (["a", "b", "c", "d", "e"], {"rank_clusters"}),
+    "localizability.thresholds": ([0.0, 0.1, 0.2, 0.4], {"rank_clusters", "write_methods"}),
+    "localizability.tiers": (["a", "b", "c", "d", "e"], {"rank_clusters", "write_methods"}),
     "figures.dpi": (99, PLOTS),
+    "figures.each_model": (False, set()),
     "explorer.thumbnails": (False, {"write_explorer"}),
     "explorer.edge": (32, {"write_explorer"}),
     "explorer.most": (9, {"write_explorer"}),
     "explorer.megabytes": (9, {"write_explorer"}),
     "explorer.points": (9, {"write_explorer"}),
+    "explorer.page_megabytes": (9, {"write_explorer"}),
 }  # fmt: skip
 
 # what must be set for a key to be read at all
@@ -417,6 +422,7 @@ UNDER = {
     **{f"clusters.names.{name}": NAMES_BY_TEXT for name in ("labels", "model", "pretrained", "template")},
     "clusters.names.path": {"clusters": {"count": 3, "names": {"by": "table", "path": "names.csv"}}},
     **{f"clusters.embedding.{name}": MODEL_CLUSTERED for name in ("model", "tower", "pooling", "layer")},
+    "clusters.names.set": {"datasets": {"yfcc100m": {"caption_sets": ["places", "scenery"]}}},
     "encoders.dataset": {"datasets": {"bluemarble": {"caption_sets": ["places", "scenery", "shuffled"]}}},
     "folds.h3_resolution": {"folds": {"blocks": "h3"}},
     "probes.ridge.device": ON_A_GPU,
@@ -426,7 +432,7 @@ UNDER = {
     f"{STEERING}.probed.probe": TWO_RIDGES,
 }
 # what is not read in the base is read by nobody
-UNREAD = {"folds.h3_resolution", *(key for key in UNDER if key.startswith("clusters.names."))}
+UNREAD = {"folds.h3_resolution", *(key for key in UNDER if key.startswith("clusters.names."))} - {"clusters.names.set"}
 
 
 def keys_of(schema, node, path=""):
@@ -590,7 +596,7 @@ ROW = dict(
 READ = {"extract_features", "write_methods"}
 ROWS = {
     "label": ("Ours", {"compare_models", "join_analyses", "compare_published", "write_methods"} | {
-        f"plot_{name}" for name in ("map", "transfer", "correlation")
+        f"plot_{name}" for name in ("map", "maps", "transfer", "correlation")
     }),
     "loader": ("timm", READ | {"fetch_weights"}),
     "id": ("ann/other", READ | {"fetch_weights", "compare_published"}),
