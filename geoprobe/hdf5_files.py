@@ -17,7 +17,7 @@ def naming(path):
         yield
     # what h5py raises for a damaged or missing part depends on which part it is
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        said = isinstance(error, ValueError) and str(path) in str(error)
+        said = isinstance(error, ValueError | OSError) and str(path) in str(error)
         if said or getattr(error, "errno", None):
             raise
         raise ValueError(f"{path}: damaged, or not laid out as is needed ({error}); get or make it anew.") from error

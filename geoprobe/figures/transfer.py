@@ -2,6 +2,8 @@
 
 import textwrap
 
+from matplotlib import colormaps
+
 from geoprobe.figures.counts import span
 from geoprobe.figures.matrix import DIVERGING, draw_matrices
 from geoprobe.figures.style import PAGE, figure, only_text
@@ -57,13 +59,12 @@ def draw_side_by_side(frame, names):
     down = -(-len(labels) // across)
     side = min(PAGE / across, 2.2)
     drawn, axes = figure(PAGE, 1.4 + down * (side + 0.3), nrows=down, ncols=across, squeeze=False)
-    shown = None
+    shown, colours = None, colormaps[DIVERGING].with_extremes(bad="0.85")
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])  # seconds of layout, though they are off
         panel.set_axis_off()
     for panel, label in zip(axes.flat, labels, strict=False):
-        shown = panel.imshow(_matrix(known[known["label"] == label], names), cmap=DIVERGING, vmin=-1, vmax=1)
-        shown.cmap.set_bad("0.85")
+        shown = panel.imshow(_matrix(known[known["label"] == label], names), cmap=colours, vmin=-1, vmax=1)
         # all images are no cluster
         panel.axhline(0.5, color="white", lw=1)
         panel.axvline(0.5, color="white", lw=1)

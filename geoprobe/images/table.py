@@ -38,9 +38,8 @@ def open_parquet(path):
     except FileNotFoundError:
         raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f'"{path}" is not a Parquet file, though it is named as one, or it is damaged ({error}).'
-        ) from error
+        why = " ".join(str(error).split())
+        raise ValueError(f'"{path}" is not a Parquet file, though named as one, or it is damaged ({why}).') from error
 
 
 def column_names(path):
