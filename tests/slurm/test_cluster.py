@@ -133,7 +133,10 @@ class Run:
         """As :meth:`process`; the process is stopped when it has begun its log, so that it is not through too early."""
         number, process = self.process(rule, after)
         while Path(f"/proc/{process}").exists():
-            held = [os.path.realpath(link) for link in Path(f"/proc/{process}/fd").glob("*")]
+            held = []
+            with contextlib.suppress(FileNotFoundError):  # it opens and closes files meanwhile
+                for link in Path(f"/proc/{process}/fd").iterdir():
+                    held.append(os.readlink(link))
             if any(name.startswith(str(self.results / "logs")) and name.endswith(".log") for name in held):
                 os.kill(process, signal.SIGSTOP)
                 return number, process
