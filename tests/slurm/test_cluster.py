@@ -333,24 +333,6 @@ def test_a_driver_that_died_is_followed_by_another_as_the_readme_says(run):
     assert run.unlike() == []
 
 
-def test_a_driver_that_is_started_while_the_jobs_of_a_dead_one_still_run_does_no_harm(run):
-    last = run.last_number()
-    run.remove(FEATURES.format(ENCODER))
-    driver = run.start(FEATURES.format(ENCODER))
-    number, process = run.hold("extract_features", last)
-    driver.kill()
-    driver.wait()
-    run.finish(run.start(options=["--unlock"]))
-    driver = run.start(FEATURES.format(ENCODER))
-    try:
-        run.process("extract_features", int(number))
-    finally:
-        os.kill(process, signal.SIGCONT)
-    run.finish(driver)
-    assert [job["JobState"] for job in run.jobs("extract_features", last)][1:] == ["COMPLETED"]
-    assert run.unlike() == []
-
-
 def test_what_asks_the_network_runs_on_the_submit_host(run):
     positions, _ = towns(4, seed=3, jitter_km=1.0)
     last = run.last_number()
