@@ -1,6 +1,7 @@
 """Where the linear algebra of the ridge regressions is done: numpy, or torch on a graphics card, both in float64."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -70,13 +71,39 @@ def on_one_thread():
     return _linear_algebra().limit(limits=1)
 
 
+def _workers():
+    """How many matrices are worked on at a time, each of which takes some memory of (d, d), and all threads."""
+    threads = max((library["num_threads"] for library in _linear_algebra().info()), default=1)
+    return min(threads, 4), threads
+
+
+def _at_once(function, *arguments):
+    done = Future()
+    done.set_result(function(*arguments))
+    return done
+
+
+@contextmanager
+def submitting(parallel):
+    """Context that gives submit(function, ...), whose result(), when it is asked for, waits for what is not yet done.
+
+    Calls begin in the order in which they were submitted, so that one may wait for the results of those before it.
+    """
+    workers, threads = _workers()
+    if not parallel or workers < 2:
+        yield _at_once
+        return
+    with _linear_algebra().limit(limits=threads // workers), ThreadPoolExecutor(workers) as pool:
+        yield pool.submit
+
+
 def side_by_side(function, items):
     """Results of a function for each item, on as many threads as the linear algebra has.
 
     Eigendecompositions hardly gain from a second thread, so two at a time take little longer than one.
     """
-    threads = max((library["num_threads"] for library in _linear_algebra().info()), default=1)
-    workers = min(threads, len(items), 4)  # each holds some matrices of (d, d)
+    most, threads = _workers()
+    workers = min(most, len(items))
     if workers < 2:
         return [function(item) for item in items]
     results = []

@@ -4,10 +4,11 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 from scipy.linalg.lapack import dormqr, dptsv, dsytrd
 
-from geoprobe.probes.backend import SMALL, side_by_side
+from geoprobe.probes.backend import SMALL, submitting
 from geoprobe.probes.moments import gather_moments, read_chunks
 
-BLOCK = 512  # rows whose projections are held at once: small enough for the cache, large enough for the product
+PIECE = 4096  # rows that are held in double and in single precision at once
+BLOCK = 512  # rows that are projected at once: small enough for the cache, large enough for the product
 EPSILON = np.finfo(np.float64).eps
 SINGLE = np.finfo(np.float32).eps
 LOST = 1e-4  # the most that single precision may take of what a leave-one-out residual is divided by
@@ -105,7 +106,7 @@ def solve_by_tridiagonal(gram, cross, alphas):
     return solved, max(largest[0], 0.0)
 
 
-def solve_all(sums, weights, alphas, standardise, backend, keep):
+def solve_all(sums, weights, alphas, standardise, backend, keep, submit):
     """Ridge regressions for every penalty of training sets that are sums of sets.
 
     Args:
@@ -114,12 +115,13 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
         alphas, standardise: as of :func:`geoprobe.probes.ridge.fit_folds`.
         backend: where the sums are.
         keep: whether eigenvectors are needed.
+        submit: of :func:`geoprobe.probes.backend.submitting`.
 
     Returns:
         coefficients (t, d, a * k) and intercepts (t, a * k) about the shift of the moments, largest eigenvalues of the
-        centred x'x (t,), and if `keep` a list, for each training set, of directions (d, d) that turn centred
-        features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty, mean features (d,), and on a
-        CPU what :func:`in_single` gives for them, else None.
+        centred x'x (t,), and for each training set a function that waits for these and gives, if `keep`, directions
+        (d, d) that turn centred features into uncorrelated ones, inverse eigenvalues (d, a) at each penalty, mean
+        features (d,), and on a CPU what :func:`in_single` gives for them, else None.
     """
     t, d = len(weights), sums.x.shape[1]
     k, penalties = sums.y.shape[1], backend.asarray(alphas)
@@ -133,7 +135,7 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
         some = slice(first, first + step)
         sizes = backend.asarray(abs(weights[some])) @ squares if standardise else None
         gram, cross, mean, target, scale = centre(sums.combined(backend.asarray(weights[some])), sizes)
-        kept = []
+        kept = [None] * len(gram)
         if on_cpu and not keep and d > 1:
             for number in range(len(gram)):
                 solution = solve_by_tridiagonal(gram[number], cross[number], penalties)
@@ -157,9 +159,9 @@ def solve_all(sums, weights, alphas, standardise, backend, keep):
         intercepts[some] = (target[:, None, :] - constants).reshape(len(mean), -1)
         return kept
 
-    firsts = range(0, t, step)
-    parts = side_by_side(solve_some, firsts) if d >= SMALL and on_cpu else map(solve_some, firsts)
-    return coefficients, intercepts, largest, [one for kept in parts for one in kept]
+    parts = [submit(solve_some, first) for first in range(0, t, step)]
+    waits = [lambda number=number: parts[number // step].result()[number % step] for number in range(t)]
+    return coefficients, intercepts, largest, waits
 
 
 def project(x, directions, inverse, offset):
@@ -211,60 +213,65 @@ def leverages(x, kept, narrow, lengths):
     return result
 
 
-def leave_one_out(chunks, targets, works, fits, shift, backend):
+def leave_one_out(chunks, targets, works, fits, shift, backend, submit):
     """Sums of squared leave-one-out residuals, by split: shape (F, a * k).
 
     The residual of a row left out is r / (1 - h), where r is the residual of the fit of all rows and h the
     row's leverage, with 1 / n for the intercept (Golub, Heath and Wahba 1979).
     """
-    coefficients, intercepts, _, kept = fits
+    coefficients, intercepts, _, waits = fits
     n, k = targets.shape
     offset = backend.asarray(shift)
     on_cpu = isinstance(offset, np.ndarray)
-    trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
 
-    def errors_of(features, rows, index, work, masks):
-        """Sums over some rows of a chunk, shape (F, a * k)."""
-        # rows of one fold side by side: those of all other folds are two views, and no copy
-        folds = work.split.folds[rows[index]]
-        order = np.argsort(folds, kind="stable")
-        index, folds = index[order], folds[order]
+    def prepare(features, rows, index):
+        """Rows of a block, their features and targets, in single precision too, and their lengths."""
         x = backend.shifted(features, index, offset)
-        y = backend.asarray(targets[rows[index]])
         narrow, lengths = (x.astype(np.float32), np.sqrt(np.einsum("ij,ij->i", x, x))) if on_cpu else (x, x)
-        errors = backend.zeros((len(work.folds), intercepts.shape[1]))
-        for position, number in work.outer.items():
-            first, last = np.searchsorted(folds, work.folds[position] + np.array([0, 1]))
-            for some in slice(0, first), slice(last, len(index)):
-                inside = masks[position][rows[index[some]]]
-                if not inside.any():
-                    continue
-                residual = x[some] @ coefficients[number] + intercepts[number]
-                residual = residual.reshape(len(inside), -1, k) - y[some][:, None, :]
-                own = leverages(x[some], kept[number], narrow[some], lengths[some])
-                rest = 1 - 1 / work.n_train[position] - own
-                # of two equal rows and the like nothing is left but rounding
-                residual /= rest.clip(min=EPSILON)[:, :, None]
-                residual *= residual
-                errors[position] += residual.reshape(len(inside), -1)[inside].sum(0)
-        return errors
+        return rows[index], x, backend.asarray(targets[rows[index]]), narrow, lengths
 
-    totals = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
+    def errors_of(block, work, position, trained):
+        """Sums over the rows of a block that a fold was trained on, shape (a * k,)."""
+        rows, x, y, narrow, lengths = block.result()
+        number = work.outer[position]
+        kept = waits[number]()
+        error = backend.zeros((intercepts.shape[1],))
+        # sorted by folds, the rows of all other folds are two views, and no copy
+        first, last = np.searchsorted(work.split.folds[rows], work.folds[position] + np.array([0, 1]))
+        for some in slice(0, first), slice(last, len(rows)):
+            inside = trained[rows[some]]
+            if not inside.any():
+                continue
+            residual = x[some] @ coefficients[number] + intercepts[number]
+            residual = residual.reshape(len(inside), -1, k) - y[some][:, None, :]
+            own = leverages(x[some], kept, narrow[some], lengths[some])
+            rest = 1 - 1 / work.n_train[position] - own
+            # of two equal rows and the like nothing is left but rounding
+            residual /= rest.clip(min=EPSILON)[:, :, None]
+            residual *= residual
+            error += residual.reshape(len(inside), -1)[inside].sum(0)
+        return error
+
+    size = BLOCK if on_cpu else PIECE
+    errors = [backend.zeros((len(work.folds), intercepts.shape[1])) for work in works]
+    trained = [{where: work.chosen_on(where, "leave-one-out") for where in work.outer} for work in works]
     for rows, features in read_chunks(chunks, n):
-        tasks = [
-            (number, np.arange(first, min(first + BLOCK, len(rows))))
-            for number in range(len(works))
-            for first in range(0, len(rows), BLOCK)
-        ]
-
-        def add(task, rows=rows, features=features):
-            number, index = task
-            return errors_of(features, rows, index, works[number], trained[number])
-
-        parts = side_by_side(add, tasks) if on_cpu and len(shift) >= SMALL else map(add, tasks)
-        for (number, _), part in zip(tasks, parts, strict=True):
-            totals[number] += part
-    return [backend.to_numpy(total) for total in totals]
+        for start in range(0, len(rows), PIECE):
+            for work, error, masks in zip(works, errors, trained, strict=True):
+                folds = work.split.folds[rows[start : start + PIECE]]
+                order = start + np.argsort(folds, kind="stable")
+                blocks = [
+                    submit(prepare, features, rows, order[first : first + size]) for first in range(0, len(order), size)
+                ]
+                # training set by training set, as each is solved
+                parts = [
+                    (position, submit(errors_of, block, work, position, mask))
+                    for position, mask in masks.items()
+                    for block in blocks
+                ]
+                for position, part in parts:
+                    error[position] += part.result()
+    return [backend.to_numpy(error) for error in errors]
 
 
 def inner_tests(chunks, targets, works, fits, shift, backend):
@@ -301,7 +308,14 @@ def fit_primal(chunks, targets, works, trainings, alphas, penalty, standardise, 
     sets, weights = list_sets([work.split for work in works], trainings)
     sums = gather_moments(chunks, targets, sets.reshape(-1, len(targets)), shift, backend)
     one_out = penalty == "leave-one-out"
-    fits = solve_all(sums, weights, alphas, standardise, backend, keep=one_out)
-    del sums  # before the next pass takes its own memory
-    errors = (leave_one_out if one_out else inner_tests)(chunks, targets, works, fits, shift, backend)
+    parallel = len(shift) >= SMALL and isinstance(sums.xx, np.ndarray)
+    with submitting(parallel) as submit:
+        fits = solve_all(sums, weights, alphas, standardise, backend, one_out, submit)
+        del sums  # freed by the last solution
+        if one_out:
+            errors = leave_one_out(chunks, targets, works, fits, shift, backend, submit)
+        for wait in fits[-1]:
+            wait()
+    if not one_out:
+        errors = inner_tests(chunks, targets, works, fits, shift, backend)
     return *(backend.to_numpy(values) for values in fits[:3]), errors
