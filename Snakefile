@@ -16,6 +16,8 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/requests.smk"
+include: "rules/datasets.smk"
 include: "rules/images.smk"
 include: "rules/encoders.smk"
 include: "rules/clusters.smk"

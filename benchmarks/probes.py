@@ -8,7 +8,6 @@ eigendecomposition a fold, and nothing else. Each repeat runs all of them in tur
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from geoprobe.probes.folds import Split
 from geoprobe.probes.ridge import fit_folds
+from geoprobe.runtime import peak_mb
 
 FOLDS = 5
 ALPHAS = np.logspace(-1, 4, 12)
@@ -135,11 +135,11 @@ def fit_from_disk(path, threads, device, results):
         split = Split(np.random.default_rng(1).permutation(np.arange(n) % FOLDS), None)
         row = {"images": n, "columns": d, "features_mb": n * d * 4 / 2**20}
         # the most that any process has held only grows: before, and after
-        row["memory_before_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        row["memory_before_mb"] = peak_mb()
         for name, penalty in (("inner_folds_s", "inner-folds"), ("leave_one_out_s", "leave-one-out")):
             row[name], _ = timed(lambda p=penalty: fit_folds(chunks, [targets], [split], ALPHAS, p, device=device))
             say(f"{n} x {d} from disk: {penalty} done")
-        row["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        row["peak_memory_mb"] = peak_mb()
         # of one chunk time after time: as many rows, and no reading
         x = features[:CHUNK].astype(np.float64)
 

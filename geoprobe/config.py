@@ -22,6 +22,7 @@ from geoprobe.models.registry import (
 from geoprobe.probes.options import check_probes
 
 SCHEMA = "config/schemas/config.schema.yaml"
+DEFAULTS = ("config/datasets.yaml", "config/config.yaml")
 REGISTRY = "config/models.tsv"
 
 
@@ -193,8 +194,25 @@ def used_datasets(config, models):
     return list(dict.fromkeys([*run, *trained, *origin, *intervened]))
 
 
+def read_yaml(path):
+    """A YAML file; libyaml's loader, where it is there, takes a tenth of the time, and every job of a run reads."""
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def order_keys(config, pattern):
+    """Bring a configuration's keys into the order of another, its own after them, in place and at every depth.
+
+    Snakemake puts the keys of a user's file before the default's, and compares a job's options by their text: a
+    default stated anew would make things anew.
+    """
+    for key in [*(key for key in pattern if key in config), *(key for key in config if key not in pattern)]:
+        config[key] = config.pop(key)
+        if isinstance(config[key], dict) and isinstance(pattern.get(key), dict):
+            order_keys(config[key], pattern[key])
+
+
 def check_config(config, root):
-    """Check a configuration and find the models of the run.
+    """Check a configuration, bring its keys into the default's order, and find the models of the run.
 
     Args:
         config: the default with the user's file laid over it.
@@ -206,9 +224,9 @@ def check_config(config, root):
     Raises:
         ValueError: one sentence a mistake.
     """
-    # libyaml's loader, where it is there, takes a tenth of the time, and every job of a run checks
-    schema = yaml.load(Path(root, SCHEMA).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    check_schema(config, schema)
+    check_schema(config, read_yaml(Path(root, SCHEMA)))
+    for path in DEFAULTS:
+        order_keys(config, read_yaml(Path(root, path)))
     for options in config["datasets"].values():
         # a table that ships with the checkout is found from any working folder
         shipped = Path(root, options.get("path") or "")

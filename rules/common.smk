@@ -10,24 +10,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
-from geoprobe.clusters.options import (
-    embedding_of,
-    has_elbow,
-    options_of,
-    told_clusters,
-    way_of,
-)
+from geoprobe.clusters.options import has_elbow, told_clusters, way_of
 from geoprobe.config import check_config
 from geoprobe.freshness import digest_script, unfinished_outputs
-from geoprobe.images.reads import (
-    folder_look,
-    own_files,
-    polygon_files,
-    stage_options,
-    table_look,
-)
-from geoprobe.images.sources import SOURCES, load_source
-from geoprobe.images.units import GAZETTEER
+from geoprobe.images.reads import folder_look, polygon_files, table_look
 from geoprobe.models.prompts import resolve_prompt
 from geoprobe.models.registry import (
     LOADERS,
@@ -74,14 +60,6 @@ def code_digest(rule_name, table=(), used=None):
 def source_digest(rule_name):
     """Digest of the script of a rule and of the package modules that it reaches."""
     return code_digest(rule_name)
-
-
-def dataset_digest(rule_name):
-    """A function that digests the code of a job: of all sources of images, its data set's own counts alone."""
-    table = tuple(SOURCES.values())
-    return lambda wildcards: code_digest(
-        rule_name, table, SOURCES[config["datasets"][wildcards.dataset]["source"]]
-    )
 
 
 def model_digest(rule_name):
@@ -163,123 +141,9 @@ def analysed(path):
     )[0]
 
 
-def told_of(dataset):
-    """Options of a data set without the paths of its files, which the report would show as the job's parameters."""
-    return without(config["datasets"][dataset], "path", "metadata", "images")
-
-
 def shipped(path):
     """A file of the user's own, or else the one of that name in this checkout."""
     return path if Path(path).exists() else f"{workflow.basedir}/{path}"
-
-
-def megabytes(amount):
-    """A function that gives the MB of a job, or of its wildcards: a job killed for want of memory asks for more."""
-    return lambda wildcards, attempt: attempt * (
-        amount(wildcards) if callable(amount) else amount
-    )
-
-
-def minutes(amount):
-    """A function that gives the minutes of a job; more at each attempt, as `megabytes`, up to two days.
-
-    Many clusters keep a job that asks for more waiting for ever. What takes longer goes on where it was cut off:
-    training after its last epoch, extraction after its last chunk.
-    """
-    asked = megabytes(amount)
-    return lambda wildcards, attempt: min(asked(wildcards, attempt), 2880)
-
-
-def model_memory(wildcards, attempt):
-    """MB that a model takes with its working space, more at each attempt.
-
-    It also holds the Gram matrices of its layers, which grow with the square of their width as its weights do: 25 of
-    folds and of what is near them take 3.4 GB at a width of 4,096.
-    """
-    return int(1000 * attempt * float(MODELS[wildcards.model]["memory_gb"]))
-
-
-def model_minutes(per_gb):
-    """A function that gives the minutes of a model's job, by the GB of the model: a pass takes as long as it is big."""
-    return minutes(
-        lambda wildcards: int(per_gb * float(MODELS[wildcards.model]["memory_gb"]))
-    )
-
-
-def probe_resource(name):
-    """A function that gives what a probe's job asks for: threads, or GPUs."""
-    if name == "gpu":
-        return lambda wildcards: int(PROBES[wildcards.probe]["device"] == "cuda")
-    return lambda wildcards: PROBES[wildcards.probe][name]
-
-
-def from_network(dataset):
-    """Whether the images of a data set must be fetched."""
-    return load_source(config["datasets"][dataset]["source"]).NETWORK
-
-
-def options_of_dataset(stage):
-    """A function that gives what a stage needs to know of its data set, and no more."""
-    return lambda wildcards: stage_options(stage, config["datasets"][wildcards.dataset])
-
-
-def listed_of(network):
-    """A function that gives the user's own files that a data set is listed from, by the rule that reads them first."""
-    return lambda wildcards: (
-        own_files(config["datasets"][wildcards.dataset])
-        if from_network(wildcards.dataset) == network
-        else []
-    )
-
-
-def looks_of(look):
-    """A function that gives how a data set's photographs on this machine look, without reading them."""
-    return lambda wildcards: look(config["datasets"][wildcards.dataset])
-
-
-def metadata_of(wildcards):
-    """Manifest of the fetched list of a data set; none for what is on this machine."""
-    if from_network(wildcards.dataset):
-        return f"results/downloads/{wildcards.dataset}/metadata.json"
-    return []
-
-
-def boundaries_of(wildcards):
-    """Manifest of the polygons that place the images of a data set; none for the gazetteer."""
-    name = config["datasets"][wildcards.dataset]["balance"].get("units", GAZETTEER)
-    return [] if name == GAZETTEER else f"results/downloads/boundaries/{name}.json"
-
-
-def downloads_of(wildcards):
-    """Status tables of all shards of a data set; none for what is on this machine."""
-    if not from_network(wildcards.dataset):
-        return []
-    shards = range(config["datasets"][wildcards.dataset].get("shards", 1))
-    return [
-        f"results/downloads/{wildcards.dataset}/{shard}.parquet" for shard in shards
-    ]
-
-
-def cluster_features(wildcards):
-    """Features that a data set is clustered by, where the configuration names a model."""
-    embedding = embedding_of(config["clusters"])
-    if embedding == "statistics":
-        return []
-    return f"results/features/{wildcards.dataset}/{embedding['model']}/none.h5"
-
-
-def cluster_origin(wildcards):
-    """Clusters of another data set, where a data set's images are assigned to those."""
-    if way_of(config["clusters"], wildcards.dataset) != "from":
-        return []
-    return f"results/clusters/{config['clusters']['from']}.h5"
-
-
-def cluster_options(wildcards):
-    """What one data set's job needs to know of the configuration."""
-    return options_of(
-        config["clusters"], wildcards.dataset, workflow.basedir, config["device"]
-    )
 
 
 MODELS = checked_models()

@@ -61,11 +61,7 @@ rule write_methods:
                 name: told_of(name) for name in TOLD if name not in RUN["datasets"]
             },
             "encoders": (
-                # in one order, whatever the user's file names first
-                {
-                    name: config["encoders"][name]
-                    for name in ("dataset", "seeds", "architecture", "training")
-                }
+                config["encoders"]
                 | {
                     "objectives": {
                         name: config["encoders"]["objectives"][name]

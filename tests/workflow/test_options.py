@@ -12,6 +12,7 @@ import yaml
 from conftest import ROOT
 from planning import changed, plan
 
+from geoprobe.config import DEFAULTS
 from geoprobe.models.registry import COLUMNS
 
 pytestmark = pytest.mark.workflow
@@ -532,6 +533,21 @@ def test_a_changed_option_re_runs_what_reads_it(base_of, folder, key):
 def test_an_option_that_another_one_leaves_unread_re_runs_nothing(base_of, folder, key):
     config, before = base_of({})
     assert changed(before, plan(with_value(config, key, OPTIONS[key][0]), TARGETS, folder)) == []
+
+
+def turned(value):
+    """A configuration with its keys in the opposite order."""
+    return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+
+def test_a_default_stated_anew_re_runs_nothing(base_of, folder):
+    config, before = base_of({})
+    default = {}
+    for path in DEFAULTS:
+        default |= yaml.safe_load((ROOT / path).read_text())
+    stated = turned(merge(default, config))
+    assert list(stated["probes"]["ridge"]) != list(default["probes"]["ridge"])
+    assert changed(before, plan(stated, TARGETS, folder)) == []
 
 
 def expected_of_images(key):
