@@ -200,15 +200,15 @@ def read_yaml(path):
 
 
 def order_keys(config, pattern):
-    """Bring a configuration's keys into the order of another, its own after them, in place and at every depth.
+    """Bring a configuration's keys into the order of another, the rest by name after them, in place, at every depth.
 
     Snakemake puts the keys of a user's file before the default's, and compares a job's options by their text: a
     default stated anew would make things anew.
     """
-    for key in [*(key for key in pattern if key in config), *(key for key in config if key not in pattern)]:
+    for key in [*(key for key in pattern if key in config), *sorted(set(config) - set(pattern), key=str)]:
         config[key] = config.pop(key)
-        if isinstance(config[key], dict) and isinstance(pattern.get(key), dict):
-            order_keys(config[key], pattern[key])
+        if isinstance(config[key], dict):
+            order_keys(config[key], pattern[key] if isinstance(pattern.get(key), dict) else {})
 
 
 def check_config(config, root):
@@ -225,8 +225,7 @@ def check_config(config, root):
         ValueError: one sentence a mistake.
     """
     check_schema(config, read_yaml(Path(root, SCHEMA)))
-    for path in DEFAULTS:
-        order_keys(config, read_yaml(Path(root, path)))
+    order_keys(config, {key: value for path in DEFAULTS for key, value in read_yaml(Path(root, path)).items()})
     for options in config["datasets"].values():
         # a table that ships with the checkout is found from any working folder
         shipped = Path(root, options.get("path") or "")
