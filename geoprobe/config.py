@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
-from geoprobe.clusters.options import caption_set, check_clusters, way_of
+from geoprobe.clusters.options import caption_set, check_clusters, needs_labeller, way_of
 from geoprobe.images.sources import load_source
 from geoprobe.images.units import GAZETTEER
 from geoprobe.interventions.options import check_interventions
@@ -211,6 +211,14 @@ def order_keys(config, pattern):
             order_keys(config[key], pattern[key] if isinstance(pattern.get(key), dict) else {})
 
 
+def labellers(config, root):
+    """Registry row of the model that names clusters by text, by its name; none where no data set's are."""
+    names = config["clusters"]["names"]
+    if not any(needs_labeller(config["clusters"], name) for name in config["datasets"]):
+        return {}
+    return {names["model"]: read_registry(Path(root, REGISTRY), *filter(None, [config["registry"]]))[names["model"]]}
+
+
 def check_config(config, root):
     """Check a configuration, bring its keys into the default's order, and find the models of the run.
 
@@ -245,7 +253,7 @@ def check_config(config, root):
         models = expand_untrained(models, config["run"]["untrained"])
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
-    check_clusters(config, models, root)
+    check_clusters(config, models, registry, root)
     check_interventions(config, registry, models)
     for name, row in models.items():
         if is_encoder(row):

@@ -5,6 +5,8 @@ INPUTS
   store      results/images/{dataset}.h5
   features   results/features/{dataset}/{model}/none.h5, where a model's features are clustered
   fitted     results/clusters/{dataset}.h5 of another data set, where its clusters are used
+  labeller   the files of the model that names clusters by text, where it lies on this machine
+  weights    results/weights/{model}.json of that model, where it is a public one
 OUTPUTS
   clusters   results/clusters/{dataset}.parquet, one row an image
   summary    results/clusters/{dataset}.csv, one row a cluster
@@ -21,6 +23,8 @@ rule assign_clusters:
         store=rules.build_images.output.store,
         features=cluster_features,
         fitted=cluster_origin,
+        labeller=labeller_files,
+        weights=labeller_weights,
     output:
         **ELBOW,
         clusters="results/clusters/{dataset}.parquet",
@@ -41,6 +45,10 @@ rule assign_clusters:
         gpu=GPUS * (config["clusters"]["names"]["by"] == "text"),
     params:
         options=cluster_options,
+        labeller=lambda wildcards: [
+            {name: row[name] for name in ("loader", "id", "revision", "weights")}
+            for row in labellers_of(wildcards).values()
+        ],
         code=source_digest("assign_clusters"),
     script:
         "../workflow/scripts/assign_clusters.py"

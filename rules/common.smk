@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 from geoprobe.clusters.options import has_elbow, told_clusters, way_of
-from geoprobe.config import check_config
+from geoprobe.config import check_config, labellers
 from geoprobe.freshness import digest_script, unfinished_outputs
 from geoprobe.images.reads import folder_look, polygon_files, table_look
 from geoprobe.models.prompts import resolve_prompt
@@ -84,7 +84,9 @@ def weights_of(wildcards):
 
 def model_row(*columns):
     """A function that gives what a job needs to know of its model, and no more."""
-    return lambda wildcards: {name: MODELS[wildcards.model][name] for name in columns}
+    return lambda wildcards: {
+        name: (MODELS | LABELLERS)[wildcards.model][name] for name in columns
+    }
 
 
 def model_rows(models, *columns):
@@ -147,6 +149,8 @@ def shipped(path):
 
 
 MODELS = checked_models()
+# The model that names clusters by text, which need not be one of the run.
+LABELLERS = labellers(config, workflow.basedir)
 RUN = config["run"]
 GPUS = int(config["device"] != "cpu")
 # Draws of random tokens are one kind of prompt.

@@ -2,7 +2,7 @@
 What the rules of one data set read: its code, its files on this machine or from the network, and what it is clustered by.
 """
 
-from geoprobe.clusters.options import embedding_of, options_of, way_of
+from geoprobe.clusters.options import embedding_of, needs_labeller, options_of, way_of
 from geoprobe.images.reads import own_files, stage_options
 from geoprobe.images.sources import SOURCES, load_source
 from geoprobe.images.units import GAZETTEER
@@ -81,6 +81,24 @@ def cluster_origin(wildcards):
     if way_of(config["clusters"], wildcards.dataset) != "from":
         return []
     return f"results/clusters/{config['clusters']['from']}.h5"
+
+
+def labellers_of(wildcards):
+    """The model that names a data set's clusters by text, as MODELS."""
+    return LABELLERS if needs_labeller(config["clusters"], wildcards.dataset) else {}
+
+
+def labeller_files(wildcards):
+    """Files of the model that names clusters by text, where it lies on this machine."""
+    return [path for row in labellers_of(wildcards).values() for path in files_of(row)]
+
+
+def labeller_weights(wildcards):
+    """Manifest of the fetched files of the model that names clusters by text; none for one on this machine."""
+    for name, row in labellers_of(wildcards).items():
+        if needs_weights(row):
+            return f"results/weights/{name}.json"
+    return []
 
 
 def cluster_options(wildcards):

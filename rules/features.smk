@@ -22,6 +22,8 @@ rule fetch_weights:
         manifest="results/weights/{model}.json",
     log:
         "results/logs/fetch_weights/{model}.log",
+    wildcard_constraints:
+        model="|".join([*MODELS, *LABELLERS]),
     conda:
         "../envs/geoprobe.yaml"
     threads: 1

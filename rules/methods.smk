@@ -78,7 +78,7 @@ rule write_methods:
             "prompts": {name: config["prompts"].get(name) for name in RUN["prompts"]},
             "protocol": config["protocol"],
             "device": config["device"],
-            "clusters": told_clusters(config["clusters"]),
+            "clusters": told_clusters(config["clusters"], LABELLERS),
             "ways": {
                 name: way_of(config["clusters"], name) for name in RUN["datasets"]
             },

@@ -18,7 +18,7 @@ from geoprobe.runtime import write_table
 LISTS = ("labels", "table")  # options that may be longer than an attribute of HDF5 can be
 
 
-def assign_images(store, dataset, options, outputs, features=None, fitted=None, threads=1):
+def assign_images(store, dataset, options, outputs, features=None, fitted=None, labeller=None, threads=1):
     """Assign the images of a data set to clusters, and write a row an image, a row a cluster, and the clusters.
 
     Args:
@@ -29,6 +29,7 @@ def assign_images(store, dataset, options, outputs, features=None, fitted=None, 
             of some data set is to be chosen, elbow (CSV with k, inertia, chosen; without a row where it was not).
         features: feature store of the embedding's model; None for the statistics.
         fitted: the clusters of another data set (HDF5) that the images are assigned to; None to find clusters.
+        labeller: folder of the model that compares images with labels, where clusters are named by text.
         threads: of the model that compares images with labels.
 
     Raises:
@@ -51,7 +52,9 @@ def assign_images(store, dataset, options, outputs, features=None, fitted=None, 
             numbers, distances = clusters.assign(embedding)
         else:
             clusters, distances = _cluster_as_given(embedding, kind, options, numbers)
-        clusters.names, named_by = _names(options, dataset, store, columns, clusters, numbers, distances, threads)
+        clusters.names, named_by = _names(
+            options, dataset, store, columns, clusters, numbers, distances, labeller, threads
+        )
     clusters.attributes |= {
         "dataset": dataset,
         "by": by,
@@ -122,7 +125,7 @@ def _cluster_as_given(embedding, kind, options, numbers):
     return Clusters(there, [], centroids, mean, components, kind), distances
 
 
-def _names(options, dataset, store, columns, clusters, numbers, distances, threads):
+def _names(options, dataset, store, columns, clusters, numbers, distances, labeller, threads):
     """Names of the clusters, and what is to be kept of how they were found."""
     if options["by"] == "source":
         return [dataset], {}
@@ -135,8 +138,8 @@ def _names(options, dataset, store, columns, clusters, numbers, distances, threa
         return naming.name_by_number(wanted), {}
     frame = pd.DataFrame({"cluster": numbers, "distance": distances})
     rows = [typical_rows(frame, number, TYPICAL) for number in wanted]
-    labels, how = names["labels"], {key: names[key] for key in ("model", "pretrained", "template", "device")}
-    similarities, weights = label_similarities(store, rows, labels, **how, threads=threads)
+    labels, how = names["labels"], {key: names[key] for key in ("template", "device")}
+    similarities, weights = label_similarities(store, rows, labels, labeller, **how, threads=threads)
     found = match_labels(similarities)
     for row, (number, label) in enumerate(zip(wanted, found, strict=True)):
         print(f"cluster {number}: {labels[label]} (mean cosine similarity {similarities[row, label]:.3f})")

@@ -6,7 +6,7 @@ Read with the configuration, before any job: importing this module imports nothi
 from pathlib import Path
 
 from geoprobe.clusters.naming import name_by_table, read_names
-from geoprobe.models.registry import did_you_mean
+from geoprobe.models.registry import LOADERS, did_you_mean, loader_of
 
 LABELS = "config/cluster_names.csv"  # the names that the paper's authors gave their 40 clusters
 
@@ -42,6 +42,11 @@ def has_elbow(clusters, dataset):
     return isinstance(clusters["count"], dict) and way_of(clusters, dataset) == "kmeans"
 
 
+def needs_labeller(clusters, dataset):
+    """Whether a model compares the images of a data set's clusters with labels, to name them."""
+    return clusters["names"]["by"] == "text" and way_of(clusters, dataset) in ("kmeans", "stored")
+
+
 def options_of(clusters, dataset, root, device):
     """What the job that assigns one data set's images needs to know, as plain values, and no more.
 
@@ -65,14 +70,22 @@ def options_of(clusters, dataset, root, device):
     return options if by == "source" else options | {"names": _names(clusters["names"], root, device)}
 
 
-def told_clusters(clusters):
-    """What of the configuration's `clusters` the methods paragraph tells; names by the way that is used alone."""
+def told_clusters(clusters, labellers):
+    """What of the configuration's `clusters` the methods paragraph tells; names by the way that is used alone.
+
+    Args:
+        clusters: the configuration's `clusters`.
+        labellers: registry row of the model that names clusters by text, by its name.
+    """
     told = {key: clusters[key] for key in ("from", "count", "components", "seed", "matched")}
-    return told | {"embedding": embedding_of(clusters), "names": _used_names(clusters["names"])}
+    names = _used_names(clusters["names"])
+    if row := labellers.get(names.get("model")):
+        names["model"] = {key: row[key] for key in ("label", "id", "revision")}
+    return told | {"embedding": embedding_of(clusters), "names": names}
 
 
 def _used_names(names):
-    used = {"captions": ("set", "words"), "text": ("model", "pretrained", "template", "labels")}.get(names["by"], ())
+    used = {"captions": ("set", "words"), "text": ("model", "template", "labels")}.get(names["by"], ())
     return {key: names[key] for key in ("by", *used)}
 
 
@@ -92,12 +105,13 @@ def _labels(labels, root):
     return [name for _, name in read_names(Path(root, LABELS) if labels is None else labels)]
 
 
-def check_clusters(config, models, root):
+def check_clusters(config, models, registry, root):
     """Raise ValueError, one sentence, where `clusters` names what is not there or its keys do not fit together.
 
     Args:
         config: the configuration, valid by its schema.
         models: names of the run's models, seeds expanded.
+        registry: rows of all models.
         root: folder of the Snakefile.
     """
     clusters, datasets = config["clusters"], config["datasets"]
@@ -123,22 +137,25 @@ def check_clusters(config, models, root):
             f"config: clusters.count runs from {count['low']} to {count['high']} by {count['step']}; an elbow needs "
             "three numbers of clusters or more."
         )
-    _check_names(clusters, root)
+    _check_names(clusters, registry, root)
 
 
-def _check_names(clusters, root):
+def _check_names(clusters, registry, root):
     names = clusters["names"]
     if names["by"] == "text":
         if "{}" not in names["template"]:
             raise ValueError(
                 f'config: clusters.names.template is "{names["template"]}"; it must hold {{}} where the label goes.'
             )
-        schema = names["model"].startswith(("hf-hub:", "local-dir:"))
-        if schema == (names["pretrained"] is not None):
+        _check_name("clusters.names.model", names["model"], registry, "config/models.tsv or registry")
+        try:
+            loader = loader_of(registry[names["model"]])
+        except (ValueError, OSError) as error:
+            raise ValueError(f"config: clusters.names.model: {error}") from error
+        if loader != LOADERS["open_clip"]:
             raise ValueError(
-                f'config: clusters.names.model is "{names["model"]}" and clusters.names.pretrained '
-                f"{names['pretrained']}; give a tag or a file for open_clip's own architectures, null beside hf-hub: "
-                "and local-dir:."
+                f'config: clusters.names.model is "{names["model"]}"; names by text need a model of open_clip, whose '
+                "text tower compares images with labels."
             )
     if names["by"] == "table" and names["path"] is None:
         raise ValueError("config: clusters.names.path is null; give the CSV (columns cluster, name) that names them.")

@@ -12,15 +12,14 @@ TYPICAL = 200  # images of a cluster, the nearest to its centroid, that a label 
 BATCH = 64
 
 
-def label_similarities(store, rows, labels, model, pretrained, template, device="cpu", threads=1):
+def label_similarities(store, rows, labels, folder, template, device="cpu", threads=1):
     """Mean cosine similarity of each label with the images of each cluster.
 
     Args:
         store: image store.
         rows: row numbers of the images of each cluster, a list a cluster, none empty.
         labels: texts.
-        model: an architecture of open_clip, or hf-hub:<repository> or local-dir:<folder>.
-        pretrained: tag or file of its weights; None where the model's name says where they are.
+        folder: of a model in the layout of open_clip.
         template: sentence with {} where the label goes.
         device: torch device.
         threads: of torch on the CPU.
@@ -29,14 +28,15 @@ def label_similarities(store, rows, labels, model, pretrained, template, device=
         float64, shape (clusters, labels), in [-1, 1]; SHA-256 of the weights.
 
     Raises:
-        RuntimeError: open_clip does not know the model, or its weights cannot be had.
+        RuntimeError: the folder lacks the weights.
     """
     # loaded here: only names by text need a model library
     import open_clip
     import torch
 
     torch.set_num_threads(threads)
-    clip, preprocess = open_clip.create_model_from_pretrained(model, pretrained, device=device)
+    model = f"local-dir:{folder}"
+    clip, preprocess = open_clip.create_model_from_pretrained(model, device=device)
     clip.eval()
     tokens = open_clip.get_tokenizer(model)([template.replace("{}", label) for label in labels])
     similarities = []

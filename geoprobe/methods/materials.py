@@ -158,15 +158,19 @@ def feature_sentences(features, device, protocol):
     return sentences
 
 
+def _labeller(model):
+    at = "" if model["revision"] == "none" else f" at revision {model['revision']}"
+    return f"{model['label']}, {model['id']}{at}"
+
+
 def _named(names):
     """How clusters were named; a path of labels is one on somebody's machine."""
     if names["by"] == "captions":
         return f"the {names['words']} caption words ({names['set']}) over-represented in each"
     if names["by"] == "text":
-        weights = f", {names['pretrained']}" if names["pretrained"] else ""
         labels = names["labels"] or "the published ones of 40 clusters"
         given = listed(labels) if isinstance(labels, list) else "a table" if names["labels"] else labels
-        return f"the label, of {given}, most like their images ({names['model']}{weights}; “{names['template']}”)"
+        return f"the label, of {given}, most like their images ({_labeller(names['model'])}; “{names['template']}”)"
     return {"table": "a table", "number": "their numbers"}[names["by"]]
 
 

@@ -332,18 +332,18 @@ def test_clusters_are_named_by_the_labels_most_like_their_typical_images(tmp_pat
     monkeypatch.setattr(assign, "TYPICAL", 3)
     asked = {}
 
-    def similarities(store, rows, labels, **how):
-        asked.update(store=store, rows=rows, labels=labels, how=how)
+    def similarities(store, rows, labels, folder, **how):
+        asked.update(store=store, rows=rows, labels=labels, folder=folder, how=how)
         return np.eye(5, 6)[::-1] * 0.5, "digest of the weights"
 
     monkeypatch.setattr(assign, "label_similarities", similarities)
-    how = {"model": "ViT-B-32", "pretrained": "tag", "template": "a {}", "device": "cpu"}
+    how = {"template": "a {}", "device": "cpu"}
     labels = ["ice", "sand", "wood", "city", "sea", "fog"]
     table, _, outputs = run(
-        tmp_path, photos[0], DEFAULT | {"names": {"by": "text", "labels": labels, **how}}, threads=2
+        tmp_path, photos[0], DEFAULT | {"names": {"by": "text", "labels": labels, **how}}, labeller="clip", threads=2
     )
     assert table.groupby("cluster")["name"].first().tolist() == ["sea", "city", "wood", "sand", "ice"]
-    assert asked["labels"] == labels
+    assert (asked["labels"], asked["folder"]) == (labels, "clip")
     assert asked["how"] == how | {"threads": 2}
     for number, rows in enumerate(asked["rows"]):
         nearest = table[table["cluster"] == number].sort_values("distance", kind="stable").index[:3]

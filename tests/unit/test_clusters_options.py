@@ -8,6 +8,7 @@ from conftest import ROOT
 
 from geoprobe.clusters.naming import read_names
 from geoprobe.clusters.options import caption_set, check_clusters, embedding_of, has_elbow, options_of, way_of
+from geoprobe.models.registry import read_registry
 
 DEFAULT = {
     "by": "kmeans",
@@ -21,8 +22,7 @@ DEFAULT = {
         "set": "scenery",
         "words": 3,
         "labels": None,
-        "model": "ViT-B-32",
-        "pretrained": "laion2b_s34b_b79k",
+        "model": "openclip-b32",
         "template": "a photo of {}",
         "path": None,
     },
@@ -49,7 +49,8 @@ def configuration(made, run=("photos", "landmarks")):
 
 
 def check(made, **options):
-    check_clusters(configuration(made, **options), ["vit", "dino-seed1"], ROOT)
+    registry = read_registry(ROOT / "config/models.tsv") | {"gone": {"loader": "local", "id": "gone"}}
+    check_clusters(configuration(made, **options), ["vit", "dino-seed1"], registry, ROOT)
 
 
 # the ways
@@ -118,8 +119,7 @@ def test_labels_are_the_papers_names_a_list_or_a_file(tmp_path):
         assert names == {
             "by": "text",
             "labels": expected,
-            "model": "ViT-B-32",
-            "pretrained": "laion2b_s34b_b79k",
+            "model": "openclip-b32",
             "template": "a photo of {}",
             "device": "cuda",
         }
@@ -141,7 +141,7 @@ def test_an_embedding_of_a_model_has_defaults():
     [
         clusters(embedding={"model": "dino-seed1", "pooling": "cls"}),
         clusters(count={"low": 2, "high": 4, "step": 1}),
-        clusters({"by": "text", "model": "local-dir:clip", "pretrained": None}),
+        clusters({"by": "text"}),
         clusters({"by": "text", "labels": ["a"]}),
         clusters(matched={"images": "smallest", "seed": 1}),
     ],
@@ -169,8 +169,9 @@ def test_what_works_is_not_refused(made):
         ({}, {"count": {"low": 4, "high": 8, "step": 4}}, "clusters.count runs from 4 to 8 by 4; an elbow needs three"),
         ({}, {"count": {"low": 9, "high": 4, "step": 1}}, "clusters.count runs from 9 to 4 by 1"),
         ({"by": "text", "template": "a photo"}, {}, 'names.template is "a photo"; it must hold {} where the label'),
-        ({"by": "text", "pretrained": None}, {}, 'model is "ViT-B-32" and clusters.names.pretrained None'),
-        ({"by": "text", "model": "hf-hub:a/b"}, {}, 'model is "hf-hub:a/b" and clusters.names.pretrained laion2b'),
+        ({"by": "text", "model": "openclip"}, {}, 'names.model names "openclip", .* Did you mean "openclip-b32"?'),
+        ({"by": "text", "model": "vit-b16"}, {}, 'names.model is "vit-b16"; names by text need a model of open_clip'),
+        ({"by": "text", "model": "gone"}, {}, "clusters.names.model: gone: no such folder"),
         ({"by": "text", "labels": "none.csv"}, {}, 'clusters.names: "none.csv" is no file'),
         ({"by": "table"}, {}, "clusters.names.path is null; give the CSV (columns cluster, name)"),
         ({"by": "table", "path": "none.csv"}, {}, 'clusters.names: "none.csv" is no file'),

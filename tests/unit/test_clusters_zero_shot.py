@@ -41,11 +41,11 @@ def build(seed=0):
 
 
 def save(clip, folder):
-    """Write the model as open_clip keeps one in a folder; returns the name by which it is loaded."""
+    """Write the model as open_clip keeps one in a folder; returns the folder."""
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
     save_file({name: value.contiguous() for name, value in clip.state_dict().items()}, folder / "model.safetensors")
-    return f"local-dir:{folder}"
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_similarities_are_mean_cosines_of_single_images_and_texts(store, tmp_pat
     clip = build()
     # more than a batch, not a multiple of it, and one image alone
     rows = [np.arange(BATCH + 7), np.array([5, 3, 90]), np.array([99])]
-    found, _ = label_similarities(path, rows, LABELS, save(clip, tmp_path / "clip"), None, TEMPLATE)
+    found, _ = label_similarities(path, rows, LABELS, save(clip, tmp_path / "clip"), TEMPLATE)
     texts = [encode_text(clip, f"a photo of {label}") for label in LABELS]
     expected = [[np.mean([cosine(encode(clip, pixels[row]), text) for row in part]) for text in texts] for part in rows]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -106,7 +106,7 @@ def test_a_planted_label_is_found_for_each_cluster(store, tmp_path):
     texts = np.stack([encode_text(clip, f"a photo of {LABELS[label]}") for label in planted])
     solved = np.linalg.lstsq(texts, images - images.mean(axis=0))[0]
     clip.text_projection = torch.nn.Parameter(torch.from_numpy(solved).to(projection.dtype))
-    found, _ = label_similarities(path, clusters, LABELS, save(clip, tmp_path / "clip"), None, TEMPLATE)
+    found, _ = label_similarities(path, clusters, LABELS, save(clip, tmp_path / "clip"), TEMPLATE)
     assert match_labels(found).tolist() == planted
 
 
@@ -114,32 +114,15 @@ def test_the_digest_is_that_of_the_weights(store, tmp_path):
     digests = []
     for number, seed in enumerate([0, 0, 1]):
         name = save(build(seed), tmp_path / str(number))
-        digests.append(label_similarities(store[0], [np.array([0])], ["Beach"], name, None, TEMPLATE)[1])
+        digests.append(label_similarities(store[0], [np.array([0])], ["Beach"], name, TEMPLATE)[1])
     assert digests[0] == digests[1] != digests[2]
-
-
-def test_weights_of_an_architecture_of_open_clips_own_may_be_a_file(store, tmp_path, monkeypatch):
-    clip = build(2)
-    name = save(clip, tmp_path / "clip")
-    # a name that open_clip knows from a folder of configurations, as those that it brings
-    (tmp_path / "tiny-clip.json").write_text(json.dumps(CONFIG))
-    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [])
-    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", {})
-    open_clip.add_model_config(tmp_path / "tiny-clip.json")
-    rows, weights = [np.arange(4)], str(tmp_path / "clip" / "model.safetensors")
-    by_file, digest = label_similarities(store[0], rows, LABELS, "tiny-clip", weights, TEMPLATE)
-    by_folder, again = label_similarities(store[0], rows, LABELS, name, None, TEMPLATE)
-    np.testing.assert_allclose(by_file, by_folder, atol=1e-6)
-    assert digest == again
 
 
 def test_a_model_without_its_weights_is_an_error(store, tmp_path):
     save(build(), tmp_path / "clip")
     (tmp_path / "clip" / "model.safetensors").unlink()
     with pytest.raises(RuntimeError, match=r"Required pretrained weights .* could not be loaded"):
-        label_similarities(store[0], [np.array([0])], LABELS, f"local-dir:{tmp_path / 'clip'}", None, TEMPLATE)
-    with pytest.raises(RuntimeError, match="'none' is not a known tag or valid file path"):
-        label_similarities(store[0], [np.array([0])], LABELS, "ViT-B-32", "none", TEMPLATE)
+        label_similarities(store[0], [np.array([0])], LABELS, tmp_path / "clip", TEMPLATE)
 
 
 # labels by similarity

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from geoprobe.clusters.options import embedding_of, way_of
-from geoprobe.config import check_config
+from geoprobe.clusters.options import told_clusters, way_of
+from geoprobe.config import check_config, labellers
 from geoprobe.methods.page import as_html, as_latex, as_markdown, paragraphs
 from geoprobe.models.registry import COLUMNS
 from geoprobe.probes.options import probe_options, shown_options
@@ -68,7 +68,6 @@ SILENT = {
     | {
         "clusters.by",
         "clusters.names.model",
-        "clusters.names.pretrained",
         "clusters.names.template",
         "folds.h3_resolution",
     }
@@ -104,6 +103,7 @@ def options_of(change):
         for name, row in check_config(config, ROOT).items()
     }
     run, clusters = config["run"], config["clusters"]
+    told = told_clusters(clusters, labellers(config, ROOT))
     trained = list(config["encoders"]["objectives"]) if "masked" in run["models"] else []
     kept = {"protocol", "device", "localizability", "folds", "analysis"}
     families = {row["family"] for row in models.values()}
@@ -115,7 +115,7 @@ def options_of(change):
         "families": trained,
         "models": models,
         "prompts": {name: config["prompts"].get(name) for name in run["prompts"]},
-        "clusters": clusters | {"embedding": embedding_of(clusters)},
+        "clusters": clusters | {"embedding": told["embedding"], "names": clusters["names"] | told["names"]},
         "ways": {name: way_of(clusters, name) for name in run["datasets"]},
         "probes": {name: without(probe_options(config, name), "device", "threads") for name in run["probes"]},
         "features": without(config["features"], *unread),

@@ -278,8 +278,7 @@ OPTIONS = {
     "clusters.names.set": ("scenery", CLUSTERED),
     "clusters.names.words": (2, CLUSTERED),
     "clusters.names.labels": (["sea", "land"], CLUSTERED),
-    "clusters.names.model": ("ViT-L-14", CLUSTERED),
-    "clusters.names.pretrained": ("openai", CLUSTERED),
+    "clusters.names.model": ("dfn2b-l14", CLUSTERED | {"fetch_weights"}),
     "clusters.names.template": ("{}", CLUSTERED),
     "clusters.names.path": ("other_names.csv", {"assign_clusters"}),
     "clusters.matched": (None, CLUSTERED),
@@ -420,7 +419,7 @@ BOTH_TARGETS = {"probes": {name: {"targets": ["degrees", "sphere"]} for name in 
 RIDGE = yaml.safe_load((ROOT / "config/config.yaml").read_text())["probes"]["ridge"]
 TWO_RIDGES = {"run": {"probes": ["ridge", "coarse"]}, "probes": {"coarse": RIDGE}}
 UNDER = {
-    **{f"clusters.names.{name}": NAMES_BY_TEXT for name in ("labels", "model", "pretrained", "template")},
+    **{f"clusters.names.{name}": NAMES_BY_TEXT for name in ("labels", "model", "template")},
     "clusters.names.path": {"clusters": {"count": 3, "names": {"by": "table", "path": "names.csv"}}},
     **{f"clusters.embedding.{name}": MODEL_CLUSTERED for name in ("model", "tower", "pooling", "layer")},
     "clusters.names.set": {"datasets": {"yfcc100m": {"caption_sets": ["places", "scenery"]}}},

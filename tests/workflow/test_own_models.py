@@ -9,8 +9,10 @@ import json
 
 import h5py
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
+import safetensors.torch
 import timm
 import torch
 import transformers
@@ -36,6 +38,12 @@ LANDMARKS = (
 )
 COLOURS = ((220, 40, 40), (40, 220, 40), (40, 40, 220), (220, 220, 220))
 ROW = {"revision": "none", "geolocation": "no", "dtype": "float32", "memory_gb": "1", "weights": "safetensors"}
+CLIP = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+LABELS = ["Beach", "Old Buildings", "Snow"]
 TIMM = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
 
@@ -81,11 +89,17 @@ def test_own_checkpoints_and_a_hubs_reach_the_figures_on_own_photos(tmp_path, mo
         timm.create_model("vit_tiny_patch16_224", **TIMM), tmp_path / "timm", model_args=TIMM, safe_serialization=True
     )
     files = {path.name: path.read_bytes() for path in (tmp_path / "timm").iterdir()}
+    clip = {
+        "open_clip_config.json": json.dumps({"model_cfg": CLIP, "preprocess_cfg": {}}).encode(),
+        "open_clip_model.safetensors": safetensors.torch.save(open_clip.CLIP(**CLIP).state_dict()),
+    }
     write_registry(
         tmp_path / "mine.tsv",
         {"model": "my-dino", "label": "My DINO", "loader": "local", "id": "dino", "supervision": "vision-only"},
         {"model": "my-qwen", "label": "My Qwen", "loader": "local", "id": "qwen", "supervision": "multimodal"},
         {"model": "their-vit", "label": "Their ViT", "loader": "timm", "id": "someone/vit", "revision": "main",
+         "supervision": "vision-language"},
+        {"model": "their-clip", "label": "Their CLIP", "loader": "open_clip", "id": "someone/clip", "revision": "main",
          "supervision": "vision-language"},
     )  # fmt: skip
     mine = {
@@ -99,7 +113,7 @@ def test_own_checkpoints_and_a_hubs_reach_the_figures_on_own_photos(tmp_path, mo
                 "caption_sets": ["places"],
             }
         },
-        "clusters": {"count": 2, "names": {"by": "number"}},
+        "clusters": {"count": 2, "names": {"by": "text", "labels": LABELS, "model": "their-clip"}},
         "folds": {"count": 3, "buffer_km": 0},
         "features": {"shards": 2, "chunk": 16, "layers": 2, "poolings": ["cls", "last", "mean", "maxmin"]},
         "probes": {"ridge": {"cv": ["random", "blocked"]}},
@@ -129,15 +143,18 @@ def test_own_checkpoints_and_a_hubs_reach_the_figures_on_own_photos(tmp_path, mo
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
     with contextlib.closing(Hub()) as hub:
         hub.add("someone/vit", files, kind="model")
+        hub.add("someone/clip", clip, kind="model")
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
         options = {"config": tmp_path / "mine.yaml", "folder": tmp_path}
-        PROJECT.snakemake("--snakefile", ROOT / "Snakefile", "results/weights/their-vit.json", **options)
+        manifests = [f"results/weights/their-{name}.json" for name in ("vit", "clip")]
+        PROJECT.snakemake("--snakefile", ROOT / "Snakefile", *manifests, **options)
         asked = len(hub.asked)
         assert asked > 0
         PROJECT.snakemake("--snakefile", ROOT / "Snakefile", "all", "interventions", **options)
         # what runs on a compute node asks the hub for nothing
         assert len(hub.asked) == asked
+    assert set(pd.read_csv(tmp_path / "results/clusters/photos.csv")["name"]) <= {*LABELS, "all", "left out"}
     results = tmp_path / "results"
     manifest = json.loads((results / "weights/their-vit.json").read_text())
     assert manifest["commit"] == hub.commit("someone/vit", -1)
