@@ -137,18 +137,19 @@ def measure(counts, size):
 
 
 def unit_table(sizes, photographs):
-    """A row a stage: what a million images more take, in minutes of CPU and GB, and a million photographs in hours."""
-    few, many = sizes
-    tiny, photos = measure(sizes, (12, 9)), measure([photographs], (640, 480))
+    """A row a stage: what a million images more take, in minutes of CPU and GB, and a million photographs in minutes."""
+    tiny, photos = measure(sizes, (12, 9)), measure(photographs, (640, 480))
     rows = []
-    for stage, ((seconds, mb), (more_seconds, more_mb)) in tiny.items():
-        share = 1e6 / (many - few)
+    for stage in STAGES:
+        (few_s, few_mb), (many_s, many_mb) = tiny[stage]
+        (few_photos_s, _), (many_photos_s, _) = photos[stage]
+        share, photo_share = 1e6 / (sizes[1] - sizes[0]), 1e6 / (photographs[1] - photographs[0])
         rows.append(
             {
                 "stage": stage,
-                "minutes": (more_seconds - seconds) * share / 60,
-                "GB": (more_mb - mb) * share / 1000,
-                "hours of photographs": photos[stage][0][0] / photographs * 1e6 / 3600,
+                "minutes": (many_s - few_s) * share / 60,
+                "GB": (many_mb - few_mb) * share / 1000,
+                "minutes of photographs": (many_photos_s - few_photos_s) * photo_share / 60,
             }
         )
     return pd.DataFrame(rows)
@@ -161,7 +162,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--sizes", type=int, nargs=2, default=(10_000, 40_000), help="tiny images (default: 10000 40000)"
     )
-    parser.add_argument("--photographs", type=int, default=400, help="larger images (default: 400)")
+    parser.add_argument(
+        "--photographs", type=int, nargs=2, default=(500, 2500), help="larger images (default: 500 2500)"
+    )
     arguments = parser.parse_args()
     if arguments.measure:
         table = unit_table(arguments.sizes, arguments.photographs)
