@@ -21,6 +21,8 @@ def check_legible(figure):
     width, height = figure.bbox.size
     for text in drawn_texts(figure):
         words = text.get_text()
+        # texts are drawn as they are, so that what matplotlib writes as a formula is not to be read
+        assert "\\mathdefault" not in words, f"{words!r} is the source of a formula"
         assert text.get_fontsize() >= SMALLEST, f"{words!r} has {text.get_fontsize():g} points"
         box = text.get_window_extent(renderer)
         inside = box.x0 >= -SLACK and box.y0 >= -SLACK and box.x1 <= width + SLACK and box.y1 <= height + SLACK

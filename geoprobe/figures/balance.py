@@ -41,7 +41,13 @@ def draw(kept, listed, balance, name):
         panel.set_yticks(np.radians(np.arange(-60, 61, 30)), [])
         panel.grid(lw=0.3, color="0.85", zorder=0)
     bar = drawn.colorbar(
-        shown, ax=axes[0], label=f"Images in {BIN_DEGREES:g}° × {BIN_DEGREES:g}°", shrink=0.8, pad=0.01
+        shown,
+        ax=axes[0],
+        label=f"Images in {BIN_DEGREES:g}° × {BIN_DEGREES:g}°",
+        # matplotlib's own labels of a logarithmic axis are formulas
+        format=lambda value, _: f"{value:,.0f}",
+        shrink=0.8,
+        pad=0.01,
     )
     bar.ax.minorticks_off()
     grid = axes[1, 0].get_gridspec()
