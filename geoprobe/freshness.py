@@ -125,7 +125,7 @@ def unfinished_outputs(folder="."):
     """Outputs that Snakemake removed before a job that then never ended, in a working folder.
 
     Returns:
-        Paths as in the rules, sorted. Of each job that began, Snakemake keeps an empty record until its end, whose
+        Paths as in the rules, sorted; nothing is there, or an empty file. Of each job that began, Snakemake keeps an empty record until its end, whose
         path is that of the output in base 64, in pieces of which all but the last begin with "@".
     """
     records = Path(folder, ".snakemake", "incomplete")
@@ -136,6 +136,7 @@ def unfinished_outputs(folder="."):
             path = base64.urlsafe_b64decode(name).decode()
         except (binascii.Error, UnicodeDecodeError):
             continue  # not a record
-        if not Path(folder, path).exists():
+        there = Path(folder, path)
+        if not there.exists() or (there.is_file() and not there.stat().st_size):
             paths.append(path)
     return sorted(paths)

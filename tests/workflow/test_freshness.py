@@ -523,11 +523,27 @@ def test_what_a_killed_job_had_removed_is_made_again_and_what_follows(tiny_run):
     assert tiny_run.planned() == set()
 
 
+def test_a_report_shows_no_figure_that_a_kill_left_empty(tiny_run, tmp_path):
+    path = tiny_run.folder / "results/figures/bluemarble/ridge/heatmap.png"
+    kept = path.rename(tiny_run.folder / "kept.png")
+    record = record_of(tiny_run.folder, str(path.relative_to(tiny_run.folder)))
+    try:
+        assert "plot_heatmap" in tiny_run.planned()
+        assert path.stat().st_size == 0
+        with pytest.raises(AssertionError, match=r"heatmap\.png.* marked for report but does not exist"):
+            tiny_run.snakemake("--report", tmp_path / "report.html")
+    finally:
+        kept.replace(path)
+        record.unlink()
+    assert tiny_run.planned() == set()
+
+
 def test_records_of_unfinished_jobs_are_read_whatever_their_length(tmp_path):
     paths = [f"results/{'x' * length}" for length in (1, 180, 240)]
     for path in paths:
         record_of(tmp_path, path)
     there = tmp_path / paths[0]
     there.parent.mkdir()
-    there.touch()
+    there.write_text("something")
+    tmp_path.joinpath(paths[1]).touch()
     assert unfinished_outputs(tmp_path) == sorted(paths[1:])
