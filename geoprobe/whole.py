@@ -40,6 +40,17 @@ def _json_damage(path):
     return ""
 
 
+def _safetensors_damage(path):
+    import safetensors
+
+    try:
+        # reads the header alone, and compares the size with what it says
+        with safetensors.safe_open(path, framework="np"):
+            return ""
+    except safetensors.SafetensorError as error:
+        return str(error)
+
+
 def _table_damage(path):
     """Of tables that this project writes: their last line has an end."""
     with open(path, "rb") as file:
@@ -48,7 +59,13 @@ def _table_damage(path):
         return "" if file.read() == b"\n" else "its last line has no end"
 
 
-DAMAGE = {".h5": _h5_damage, ".hdf5": _h5_damage, ".parquet": _parquet_damage, ".json": _json_damage}
+DAMAGE = {
+    ".h5": _h5_damage,
+    ".hdf5": _h5_damage,
+    ".parquet": _parquet_damage,
+    ".json": _json_damage,
+    ".safetensors": _safetensors_damage,
+}
 OWN_DAMAGE = {".csv": _table_damage}
 
 

@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from geoprobe.runtime import replacing
+
 # Statistics of ImageNet, as timm's own models use them; the same for every objective.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -41,11 +43,10 @@ def normalise(pixels):
 def save_encoder(folder, encoder, config):
     """Write model.safetensors and config.json into a folder."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: weight.contiguous() for name, weight in encoder.state_dict().items()}, folder / "model.safetensors"
-    )
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file({name: weight.contiguous() for name, weight in encoder.state_dict().items()}, temporary)
+    with replacing(folder / "config.json") as temporary:
+        Path(temporary).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def load_encoder(folder):

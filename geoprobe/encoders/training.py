@@ -12,7 +12,7 @@ from tqdm import tqdm
 from geoprobe.encoders.architecture import MEAN, STD, build_encoder, normalise, save_encoder
 from geoprobe.encoders.objectives import OBJECTIVES
 from geoprobe.encoders.text import build_vocabulary, encode_captions
-from geoprobe.runtime import replacing
+from geoprobe.runtime import replacing, write_table
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -88,7 +88,7 @@ def train_encoder(folder, images, captions, objective, architecture, training, s
         if objective["objective"] == "text" and captions is None:
             raise ValueError("objective text needs captions; name a caption set of the pretraining store")
         history, config["presentations"] = _fit(folder, encoder, images, captions, config, device)
-    pd.DataFrame(history, columns=["epoch", "presentations", "loss"]).to_csv(folder / "history.csv", index=False)
+    write_table(pd.DataFrame(history, columns=["epoch", "presentations", "loss"]), folder / "history.csv")
     save_encoder(folder, encoder, config)
     for left in folder.glob(f"{CHECKPOINT}*"):  # with those of jobs killed while they wrote one
         left.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from geoprobe.features.store import read_features
 from geoprobe.images import hdf5, table
@@ -23,6 +24,7 @@ WRITERS = {
     "a.h5": write_h5,
     "a.parquet": FRAME.to_parquet,
     "a.csv": lambda path: FRAME.to_csv(path, index=False),
+    "a.safetensors": lambda path: save_file({"weight": np.arange(500.0)}, path),
     "a.json": lambda path: path.write_text(json.dumps({"values": list(range(500))})),
 }
 
