@@ -125,8 +125,9 @@ def unfinished_outputs(folder="."):
     """Outputs that Snakemake removed before a job that then never ended, in a working folder.
 
     Returns:
-        Paths as in the rules, sorted; nothing is there, or an empty file. Of each job that began, Snakemake keeps an empty record until its end, whose
-        path is that of the output in base 64, in pieces of which all but the last begin with "@".
+        Paths as in the rules, sorted; nothing is there, or an empty file. Of each job that began, Snakemake keeps an
+        empty record until its end, whose path is that of the output in base 64, in pieces of which all but the last
+        begin with "@".
     """
     records = Path(folder, ".snakemake", "incomplete")
     paths = []

@@ -132,15 +132,17 @@ class Run:
     def hold(self, rule, after):
         """As :meth:`process`; the process is stopped when it has begun its log, so that it is not through too early."""
         number, process = self.process(rule, after)
-        while Path(f"/proc/{process}").exists():
-            held = []
-            with contextlib.suppress(FileNotFoundError):  # it opens and closes files meanwhile
-                for link in Path(f"/proc/{process}/fd").iterdir():
-                    held.append(os.readlink(link))
-            if any(name.startswith(str(self.results / "logs")) and name.endswith(".log") for name in held):
+        with contextlib.suppress(ProcessLookupError):
+            while True:
                 os.kill(process, signal.SIGSTOP)
-                return number, process
-            time.sleep(0.01)
+                held = []
+                with contextlib.suppress(FileNotFoundError):  # it was not stopped yet, and closed a file
+                    for link in Path(f"/proc/{process}/fd").iterdir():
+                        held.append(os.readlink(link))
+                if any(name.startswith(str(self.results / "logs")) and name.endswith(".log") for name in held):
+                    return number, process
+                os.kill(process, signal.SIGCONT)
+                time.sleep(0.01)
         raise AssertionError(f"the job of {rule} ended before it was stopped\n{self.said()[-3000:]}")
 
 
@@ -276,9 +278,9 @@ def test_cancelled_and_killed_jobs_are_made_again_alike(run):
     (run.folder / "site.yaml").write_text("partitions:\n  main: {max_runtime: 7d}\n  gpus: {max_gpu: 2}\n")
     site = {"SNAKEMAKE_SLURM_PARTITIONS": str(run.folder / "site.yaml")}
     driver = run.start(FEATURES.format(ENCODER), FOLDS, options=GPU, **site)
-    _, process = run.process("assign_folds", last)
+    _, process = run.hold("assign_folds", last)
     os.kill(process, signal.SIGKILL)
-    number, _ = run.process("extract_features", last)
+    number, _ = run.hold("extract_features", last)
     run.cluster.command("scancel", number)
     run.finish(driver)
     assert run.unlike() == []
@@ -330,6 +332,24 @@ def test_a_driver_that_died_is_followed_by_another_as_the_readme_says(run):
     assert run.jobs("extract_features", last)[0]["JobState"] in ("CANCELLED", "COMPLETED")
     run.finish(run.start(options=["--unlock"]))
     run.finish(run.start(FEATURES.format(ENCODER)))
+    assert run.unlike() == []
+
+
+def test_a_driver_that_is_started_while_the_jobs_of_a_dead_one_still_run_does_no_harm(run):
+    last = run.last_number()
+    run.remove(FEATURES.format(ENCODER))
+    driver = run.start(FEATURES.format(ENCODER))
+    number, process = run.hold("extract_features", last)
+    driver.kill()
+    driver.wait()
+    run.finish(run.start(options=["--unlock"]))
+    driver = run.start(FEATURES.format(ENCODER))
+    try:
+        run.process("extract_features", int(number))
+    finally:
+        os.kill(process, signal.SIGCONT)
+    run.finish(driver)
+    assert [job["JobState"] for job in run.jobs("extract_features", last)][1:] == ["COMPLETED"]
     assert run.unlike() == []
 
 
