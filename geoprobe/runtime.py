@@ -39,11 +39,16 @@ class _Log:
     """A log file that takes no secrets in."""
 
     def __init__(self, file):
-        self.file = file
+        self.file, self.begun = file, False
 
     def write(self, text):
         self.file.write(redact(text))
+        self.begun = not text.endswith("\n") if text else self.begun
         return len(text)
+
+    def write_line(self, text):
+        """Write on a line of its own: a progress bar's last one has no end."""
+        self.write(f"\n{text}\n" if self.begun else f"{text}\n")
 
     def flush(self):
         self.file.flush()
@@ -102,14 +107,22 @@ def _lock_of(log):
     return log.with_name(f".{log.name}.lock")
 
 
+def _append_line(path, text):
+    """Add a line to a log that another process may have left in the middle of one."""
+    with open(path, "a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        begun = file.read() not in (b"", b"\n")
+        file.write(b"\n" * begun + f"{text}\n".encode())
+
+
 @contextlib.contextmanager
 def _last_words(path):
     """Let SIGTERM, by which a cluster cancels jobs, end this process not before its log says so."""
 
     def end(number, frame):
         if os.getpid() == owner:
-            with open(path, "a", encoding="utf-8") as file:  # opened anew, as the signal may come amid a write
-                file.write(f"{ENDED} by SIGTERM: it was cancelled, or its time or memory was used up\n")
+            # opened anew, as the signal may come amid a write
+            _append_line(path, f"{ENDED} by SIGTERM: it was cancelled, or its time or memory was used up")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -144,8 +157,7 @@ def note_killed(folder):
             continue
         with contextlib.suppress(OSError), open(_lock_of(path), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(f"{ENDED} {WORDLESS}\n")
+            _append_line(path, f"{ENDED} {WORDLESS}")
             found.append(str(path))
     return found
 
@@ -191,19 +203,19 @@ def rule_log(path, inputs=(), outputs=()):
                     check_whole(each, own=Path(each).parts[0] == path.parts[0])
                 yield
         except Exception as error:
-            log.write(traceback.format_exc())
+            log.write_line(traceback.format_exc().rstrip())
             sentence = redact(f"{type(error).__name__}: {' '.join(str(error).split())}")
-            log.write(f"{FAILED} {time.monotonic() - start:.1f} s\n{sentence}\n")
+            log.write_line(f"{FAILED} {time.monotonic() - start:.1f} s\n{sentence}")
             err.write(f"{sentence}\n(traceback in {path})\n")
             raise SystemExit(1) from error
         except BaseException as leaving:
-            log.write(f"{ENDED} by {type(leaving).__name__} {leaving}\n")
+            log.write_line(f"{ENDED} by {type(leaving).__name__} {leaving}")
             raise
         finally:
             logging.getLogger().removeHandler(handler)
             logging.captureWarnings(False)
         used = sorted(name for name in sys.modules if name == "geoprobe" or name.startswith("geoprobe."))
-        log.write(f"modules: {' '.join(used)}\n{FINISHED} {time.monotonic() - start:.1f} s\n")
+        log.write_line(f"modules: {' '.join(used)}\n{FINISHED} {time.monotonic() - start:.1f} s")
 
 
 def use_checkout(root):

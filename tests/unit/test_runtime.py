@@ -441,6 +441,29 @@ def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
     assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/running.log")]
 
 
+BAR = "print('\\rwrite:  10 %', end='', file=sys.stderr, flush=True); "
+
+
+@pytest.mark.parametrize(
+    ("end", "last"),
+    [
+        ("pass", ["modules: ", "finished after"]),
+        ("1 / 0", ["failed after", "ZeroDivisionError: division by zero"]),
+        ("raise KeyboardInterrupt", ["ended by KeyboardInterrupt"]),
+        ("os.kill(os.getpid(), 15)", ["ended by SIGTERM"]),
+        ("os.kill(os.getpid(), 9)", ["ended without a word"]),
+    ],
+)
+def test_the_last_words_of_a_log_stand_on_lines_of_their_own_after_a_bar_that_did_not_end(tmp_path, end, last):
+    with start_job(tmp_path / "logs" / "job.log", f"import os, sys; {BAR}{end}") as process:
+        process.wait(60)
+    note_killed(tmp_path / "logs")
+    lines = (tmp_path / "logs/job.log").read_text().split("\n")
+    assert lines[-1] == ""
+    found = lines[-1 - len(last) : -1]
+    assert [line[: len(start)] for line, start in zip(found, last, strict=True)] == last
+
+
 def test_what_killed_processes_left_beside_an_output_is_removed_before_its_next_job(tmp_path):
     kept = [tmp_path / "out.csv", tmp_path / "other.csv.host.1.tmp"]
     for path in [*kept, tmp_path / "out.csv.host.1.tmp", tmp_path / "out.csv.host.2.scratch.tmp" / "part"]:
