@@ -77,8 +77,43 @@ def test_a_figure_is_added_as_its_page_says(tiny_run, tmp_path):
         assert min(picture.size) > 50
 
 
-def test_the_commands_of_the_page_on_privacy_run(tmp_path):
-    assert "write_methods" in follow("privacy.md", copy_project(tmp_path / "clone").folder)
+OWN = {
+    "datasets": {
+        "my-photos": {
+            "source": "table",
+            "path": "photos.csv",
+            "balance": {"minimum": 1, "maximum": 5, "seed": 1},
+            "caption_sets": ["places"],
+        }
+    },
+    "run": {"datasets": ["my-photos"], "models": ["colour-histogram"]},
+    "clusters": {"names": {"set": "places"}},
+}
+
+
+def test_the_page_on_privacy_says_what_runs_and_leaves_nothing_of_a_data_set(tmp_path):
+    folder = copy_project(tmp_path / "clone").folder
+    (folder / "mine.yaml").write_text(yaml.safe_dump(OWN))
+    (folder / "photos.csv").write_text("path,latitude,longitude\na.jpg,48.9,2.4\n")
+    Image.new("RGB", (8, 8)).save(folder / "a.jpg")
+    assert "write_methods" in follow("privacy.md", folder)
+    # every file of a data set that a rule can make, for this one and for one whose name begins alike
+    rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    paths = {path for path in re.findall(r'"(results/[^"]*)"', rules) if "{dataset}" in path}
+    assert len(paths) > 100
+    for path in paths:
+        for name in ("my-photos", "my-photos-2"):
+            file = folder / re.sub(r"\{\w+\}", "x", path.replace("{dataset}", name))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    (removal,) = (text for _, text in BLOCK.findall((ROOT / "docs/privacy.md").read_text()) if text.startswith("rm "))
+    lines = [line for line in removal.splitlines() if line.startswith("rm ")]
+    subprocess.run(["bash", "-e", "-c", "\n".join(lines)], cwd=folder, check=True)
+    left = [str(path.relative_to(folder)) for path in (folder / "results").rglob("*") if path.is_file()]
+    # what Snakemake measured of a job, its time and memory, holds nothing of the images
+    left = [path for path in left if not path.startswith("results/benchmarks/")]
+    assert not [path for path in left if re.search(r"/my-photos[./]", path)]
+    assert len([path for path in left if "/my-photos-2" in path]) > 60
 
 
 def messages():
