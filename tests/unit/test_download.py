@@ -20,7 +20,7 @@ import pytest
 from image_server import ImageServer, bomb, photo, watched_connections
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from geoprobe.images import download, http
+from geoprobe.images import download
 from geoprobe.images.archives import AccessError
 from geoprobe.images.download import download_shard, make_tasks, opts_out
 from geoprobe.images.pack import iter_images, read_outcomes
@@ -33,8 +33,7 @@ EVENTUALLY_OK = {"ok", "noindex", "busy-once", "error-once", "cut-once", "endles
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(http, "BACKOFF_S", 0.01)
+def quick(monkeypatch, direct):
     monkeypatch.setattr(download, "SLOW", 1)
 
 

@@ -13,20 +13,14 @@ import time
 import pytest
 from image_server import ImageServer
 
-from geoprobe.images import http
 from geoprobe.images.fetch import FetchError, fetch_file
 
 NETWORK = {"attempts": 3, "timeout_s": 1, "requests_per_second": 0, "allow_private": True}
 CONTENT = random.Random(0).randbytes(3_000_000)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(http, "BACKOFF_S", 0.001)
-
-
 @pytest.fixture
-def server():
+def server(direct):
     with ImageServer() as server:
         server.files["/data.bin"] = CONTENT
         yield server

@@ -116,7 +116,7 @@ def test_listed_images_without_a_position_are_told_apart():
     counts = {"continent": ["Europe", "unknown"], "listed": [600, 400], "kept": [500, 0], "geocell_full": [100, 0]}
     drawn = balance.draw(placed * 500 / 600, placed, pd.DataFrame(counts | {"left_out": [0, 400]}), "mine")
     titles = [axes.get_title() for axes in drawn.axes[:2]]
-    assert titles == ["mine: 1,000 listed, 600 with a position", "mine: 500 kept"]
+    assert titles == ["mine: 1,000 listed, 600 with a position", "500 kept"]
 
 
 def draw_elbow():
