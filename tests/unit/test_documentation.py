@@ -147,7 +147,7 @@ def test_commands_name_targets_rules_and_options_that_there_are(page, words, own
 
 
 def own_files():
-    """Page and text of each configuration file that a page writes, but for that of a source which the page adds itself."""
+    """Page and text of each configuration file that a page writes, but for that of a source which the page adds."""
     for page in PAGES:
         for kind, block in BLOCK.findall(page.read_text(encoding="utf-8")):
             if kind == "yaml" and re.match(r"# \w+\.yaml\n", block) and "geojson" not in block:

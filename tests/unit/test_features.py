@@ -393,7 +393,8 @@ def kill_and_resume(made, output, options, times):
         "extract_features(store, row, output, **options)\n"
     )
     command = [sys.executable, "-c", code, json.dumps([str(made[0]), made[1], str(output), options])]
-    moments = random.Random()  # the property holds at any moment
+    seed = random.randrange(2**32)  # the property holds at any moment
+    moments = random.Random(seed)
     for _ in range(times):
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             # it has started when a chunk is written after it has loaded the model
@@ -406,8 +407,8 @@ def kill_and_resume(made, output, options, times):
             process.kill()
             # which ends only when no process of the job is left, its workers included
             said = process.communicate(timeout=60)[0].decode()
-        assert process.returncode == -signal.SIGKILL, said
-        assert not output.exists()
+        assert process.returncode == -signal.SIGKILL, f"{said} (seed {seed})"
+        assert not output.exists(), f"seed {seed}"
     extract(made, output, **options)
 
 
