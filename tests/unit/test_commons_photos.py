@@ -3,18 +3,17 @@
 import collections
 import csv
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from conftest import ROOT
 from image_server import ImageServer
 
 from geoprobe.images import commons_photos
 from geoprobe.images.fetch import FetchError
 from geoprobe.images.plan import check_chunk
 
-ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {
     "allow_private": True, "requests_per_second": 0, "attempts": 2, "timeout_s": 30, "contact": "me@example.org",
 }  # fmt: skip

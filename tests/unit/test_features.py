@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from torch import nn
 
@@ -30,7 +31,6 @@ from geoprobe.runtime import provenance
 
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPTH, WIDTH, TOKENS, COUNT = 3, 24, 17, 11
 ARCHITECTURE = {"image_size": 16, "patch_size": 4, "width": WIDTH, "depth": DEPTH, "heads": 2}
 LAYOUT = [("vision", pooling, layer) for pooling in ("cls", "mean") for layer in range(DEPTH)]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from image_server import ImageServer
-from PIL import Image
+from pictures import noise
 from real_towns import on_the_diagonal, towns
 
 from geoprobe.images import im2gps, sources
@@ -21,10 +21,7 @@ COUNT = 60
 
 
 def picture(seed):
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, format="JPEG")
-    return buffer.getvalue()
+    return noise(seed, form="JPEG")
 
 
 POSITIONS, _ = towns(COUNT, seed=7)

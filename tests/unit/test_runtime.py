@@ -10,12 +10,12 @@ import textwrap
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from conftest import ROOT
 
 import geoprobe
 from geoprobe.runtime import (
@@ -29,8 +29,6 @@ from geoprobe.runtime import (
     use_checkout,
     write_table,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Job:

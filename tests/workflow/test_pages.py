@@ -14,6 +14,8 @@ import yaml
 from conftest import ROOT, copy_project
 from PIL import Image
 
+from geoprobe.images.sources import SOURCES
+
 pytestmark = pytest.mark.workflow
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -167,14 +169,27 @@ def keys_of(node, schema):
     return set(properties).union(*(keys_of(part, schema) for part in node.values()))
 
 
-def test_every_key_of_the_schema_is_explained_in_its_section():
+def names_in(text):
+    """Words that stand between backticks."""
+    return set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", text))))
+
+
+def test_every_key_of_the_schema_is_explained_in_its_section_and_each_sources_under_its_name():
     schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
     sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     for name, node in schema["properties"].items():
         (section,) = (part for part in sections if f"`{name}`" in part.split("\n", 1)[0])
-        named = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", section))))
-        assert keys_of(node, schema) <= named, name
+        assert keys_of(node, schema) <= names_in(section), name
+    (section,) = (part for part in sections if part.startswith("`datasets`"))
+    # what is shared by all stands before the first source, what is shared by some after the first
+    first, *parts = re.split(r"^\*\*`(\w+)`\*\*", section, flags=re.MULTILINE)
+    own = dict(zip(parts[::2], parts[1::2], strict=True))
+    own["bluemarble"], some = own["bluemarble"].split("Two optional keys are shared", 1)
+    assert set(own) == set(SOURCES)
+    for name, part in own.items():
+        shared = names_in(first) if name == "bluemarble" else names_in(first + some)
+        assert keys_of(schema["$defs"][name], schema) <= names_in(part) | shared, name
 
 
 def test_every_column_of_the_registry_is_explained():
