@@ -1,5 +1,6 @@
 """What the pages say of keys, defaults, figures, targets and options is so."""
 
+import itertools
 import re
 import shlex
 
@@ -107,7 +108,7 @@ def parted(words):
     while words:
         word = words.pop(0)
         if word in VALUED:
-            count = VALUED[word] or sum(1 for _ in iter(words) if not _.startswith("-"))
+            count = VALUED[word] or len(list(itertools.takewhile(lambda other: not other.startswith("-"), words)))
             options[word], words = words[:count], words[count:]
         elif word in PLAIN:
             options[word] = []
