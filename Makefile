@@ -1,4 +1,5 @@
-# demo: set up and run the embedded experiment. test: set up and test. check: lint. fuzz: damaged files. audit: dependencies. bench: speed. faults: inject them. slurm: Debian's SLURM.
+# demo: set up and run the embedded experiment. setup: the virtual environment alone. report: of what was run. test: set up and test.
+# check: lint. fuzz: damaged files. audit: dependencies. bench: speed. faults: inject them. slurm: Debian's SLURM. clean: delete results.
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)

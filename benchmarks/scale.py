@@ -137,7 +137,7 @@ def measure(counts, size):
 
 
 def unit_table(sizes, photographs):
-    """A row a stage: what a million images more take, in minutes of CPU and GB, and a million photographs."""
+    """A row a stage: what a million images more take in minutes of CPU and GB, a million photographs in minutes."""
     tiny, photos = measure(sizes, (12, 9)), measure(photographs, (640, 480))
     rows = []
     for stage in STAGES:

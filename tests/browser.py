@@ -119,7 +119,7 @@ class Page:
             raise RuntimeError(details.get("exception", {}).get("description") or details["text"])
         return said["result"].get("value")
 
-    def wait_for(self, script, timeout=15):
+    def wait_for(self, script, timeout=60):
         """The first value of an expression that counts as true."""
         deadline = time.monotonic() + timeout
         # an element of the page cannot be sent here

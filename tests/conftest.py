@@ -72,6 +72,25 @@ def _close_figures():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small products are slower on several threads, and their rounding may hang on how they are shared out."""
+    import torch  # of use to some modules alone
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def direct(monkeypatch):
+    """No proxy stands between a test and its server, and back-off takes a hundredth of its time."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "*")
+    monkeypatch.setattr("geoprobe.images.http.BACKOFF_S", 0.01)
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A copy of the project in which the tiny configuration has been run to the end.

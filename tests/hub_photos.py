@@ -6,12 +6,11 @@ import time
 import zipfile
 
 import huggingface_hub.constants
-import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
 from hub_server import Hub
-from PIL import Image
+from pictures import noise
 
 from geoprobe.images import hub
 
@@ -39,10 +38,7 @@ COLUMNS = {
 
 
 def picture(seed, side=64):
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return noise(seed, (side, side))
 
 
 PICTURES = {name: picture(seed) for seed, name in enumerate(LISTED["name"])}

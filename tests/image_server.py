@@ -9,7 +9,8 @@ What the first part of a path says is how an image is served; the rest only tell
     bomb        a PNG of 200 megapixels          trickle             a byte now and then, without end
     noai, botnoai, noindex   X-Robots-Tag        huge                300,000 bytes, "chunked" without saying so before
     loop        a redirect to itself             away                a redirect to what `redirects` says of the path
-Anything in `files` is served with ETag and ranges.
+Anything in `files` is served with ETag and ranges, and `answers` says by path what a function makes of a request. Where
+the first part of a path is none of these, the answer is 404.
 """
 
 import asyncio
@@ -23,12 +24,27 @@ import struct
 import sys
 import threading
 import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from aiohttp import web
 from PIL import Image
 
 PIECE = 50_000  # bytes
+MANNERS = {
+    *("ok", "busy", "busy-once", "error", "error-once", "cut", "cut-once", "gone", "html", "bomb", "loop", "silent"),
+    *("trickle", "huge", "endless", "half", "noai", "botnoai", "noindex"),
+}
+
+
+class Asked(NamedTuple):
+    """A request: the first value of each name of its query, headers, body, and path and query as they were sent."""
+
+    query: dict
+    headers: Mapping
+    body: bytes
+    path_qs: str
 
 
 @functools.cache
@@ -61,7 +77,8 @@ class ImageServer:
         headers: path to the headers of the last request.
         files: path to bytes; etags: path to what the ETag is to be, by default one of the bytes ("" for none).
         redirects: path to where it leads; refusals: path to status and headers.
-        answers: path to a function from the query to what is answered as JSON.
+        answers: path to a function from what was Asked, called in a thread, to what is answered: a tuple of status,
+            headers and bytes, or else JSON.
         file_headers: more headers of every file.
         ranges: whether ranges are served.
         cuts: path to numbers of bytes after which the connection ends, one a request, until they are used up.
@@ -108,13 +125,15 @@ class ImageServer:
         if path in self.files:
             return await self._file(request, path)
         if path in self.answers:
-            return web.json_response(self.answers[path](request.query))
+            return await self._answer(request, path)
         if path in self.refusals:
             status, headers = self.refusals[path]
             return web.Response(status=status, headers=headers)
         if path in self.redirects:
             return web.Response(status=302, headers={"Location": self.redirects[path]})
         manner = path.split("/")[1]
+        if manner not in MANNERS:
+            return web.Response(status=404)
         first = self.requests[path] == 1
         body = photo(int(re.search(r"\d+", path).group())) if re.search(r"\d", path) else photo(0)
         if manner in ("busy", "busy-once") and (first or manner == "busy"):
@@ -150,6 +169,14 @@ class ImageServer:
         for tag in tags.get(manner, ()):
             response.headers.add("X-Robots-Tag", tag)
         return response
+
+    async def _answer(self, request, path):
+        asked = Asked(dict(request.query), request.headers.copy(), await request.read(), request.raw_path)
+        said = await asyncio.to_thread(self.answers[path], asked)
+        if not isinstance(said, tuple):
+            return web.json_response(said)
+        status, headers, body = said
+        return web.Response(status=status, headers=headers, body=body)
 
     async def _cut(self, request, body, place, status=200, headers=None):
         response = web.StreamResponse(status=status, headers=headers)

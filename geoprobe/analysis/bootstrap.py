@@ -1,7 +1,7 @@
 """Intervals for R2 from geographic units: images near each other are not independent, blocks nearly are.
 
-A unit is a geographic block, joined with what must not be split, or a country
-(:func:`geoprobe.probes.folds.unit_of`). Everything that is compared is resampled by the same draws.
+A unit is a geographic block, or a country where those are held out (:func:`geoprobe.probes.folds.unit_of`).
+Everything that is compared is resampled by the same draws.
 """
 
 import numpy as np

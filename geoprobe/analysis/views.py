@@ -103,8 +103,9 @@ VIEWS = {
         dict.fromkeys(("R² within", "R² between (median)", "pairs above 0", "R² of all on each"), 2),
     ),
     "fairness": View(
-        f"Errors by continent and by how densely the data cover a place. {INTERVALS} The mean error is how far the "
-        "mean prediction lies from the mean position.",
+        "Errors by continent and by how densely the data cover a place. In brackets: 95 % intervals over geographic "
+        "blocks, or over countries where those are held out. The mean error is how far the mean prediction lies from "
+        "the mean position.",
         {**JOB, **MODEL, **ONE_LAYER, "by": "by", "group": "group"}
         | {"median error (km) [95 %]": ("median_km", "low", "high"), "within 750 km": "within_750km"}
         | {"mean error (km)": "bias_km", "images": "images", "countries": "countries", "blocks": "units"},

@@ -30,7 +30,9 @@ def draw(kept, listed, balance, name):
     drawn, axes = figure(PAGE, 4.2, nrows=2, ncols=2, height_ratios=[1, 0.95], subplot_kw={"projection": "mollweide"})
     latitudes, longitudes = (np.radians(edges) for edges in bin_edges())
     norm = LogNorm(1, max(10, listed.max()))
-    titles = f"{name}: {int(listed.sum()):,} listed", f"{int(kept.sum()):,} kept"
+    everything, placed = balance["listed"].sum(), int(listed.sum())
+    without = f", {placed:,} with a position" if placed < everything else ""
+    titles = f"{name}: {everything:,} listed{without}", f"{int(kept.sum()):,} kept"
     for panel, counts, title in zip(axes[0], (listed, kept), titles, strict=True):
         draw_coastlines(panel)
         shown = panel.pcolormesh(

@@ -84,6 +84,11 @@ def probe_sentences(probes, folds):
     return sentences
 
 
+def _layer_at(depth):
+    """The layer at a share of the depth, in words."""
+    return f"{'the last layer' if depth == 1 else f'the layer at {100 * depth:g} % of the depth'} of each tower"
+
+
 def score_sentences(shown, analysis, folds, probes, models, blocks):
     """What is reported, with which intervals and corrections.
 
@@ -96,13 +101,12 @@ def score_sentences(shown, analysis, folds, probes, models, blocks):
         blocks: data set to the number of blocks that were resampled.
     """
     families = [row["family"] for row in models.values()]
-    if shown["choice"] == "depth":
-        at = "the last layer" if shown["depth"] == 1 else f"the layer at {100 * shown['depth']:g} % of the depth"
-        layer = f"{at} of each tower"
-    else:
-        layer = CHOICES[shown["choice"]]
+    layer = _layer_at(shown["depth"]) if shown["choice"] == "depth" else CHOICES[shown["choice"]]
+    cvs = {cv for options in probes.values() for cv in options["cv"]}
     units = f"{said_blocks(folds)} ({listed(f'{count:,} of {name}' for name, count in blocks.items())})"
-    if any("countries" in options["cv"] for options in probes.values()):
+    if cvs == {"countries"}:
+        units = "countries"
+    elif "countries" in cvs:
         units += ", of countries where those are held out"
     if len(set(families)) < len(families):
         units += ", and of the training seeds of a model"
@@ -132,7 +136,10 @@ def score_sentences(shown, analysis, folds, probes, models, blocks):
 
 def closer_sentences(shown, analysis, probes):
     """The closer analyses: of which a run that was not asked for them has none."""
-    sentences = ["Errors by continent and by how densely the data cover a place are of the same predictions."]
+    sentences = [
+        "Errors by continent and by how densely the data cover a place are of the held-out predictions of "
+        f"{_layer_at(shown['depth'])}."
+    ]
     if not any(has_coefficients(options) for options in probes.values()):
         return sentences
     dimensions = analysis["dimensions"]
@@ -141,7 +148,8 @@ def closer_sentences(shown, analysis, probes):
     ]
     return [
         *sentences,
-        f"Made by the target analyses: subsets of {percent(dimensions['shares'])} of the dimensions, ranked by "
+        "Made by the target analyses, of the same layers and for subsets also of each tower's first: subsets of "
+        f"{percent(dimensions['shares'])} of the dimensions, ranked by "
         f"{shown['ranking']} coefficients within the training images {clusters}, beside {dimensions['random']} random "
         "ones; "
         f"correlations between the coefficients of two clusters over {percent(analysis['correlation']['shares'])} of "

@@ -98,7 +98,7 @@ def near_folds(positions, folds, buffer_km):
 
 
 def name_blocks(positions, geocells, options):
-    """Geographic block of each image, before blocks that share a group are joined.
+    """Geographic block of each image.
 
     Args:
         positions: latitude and longitude in degrees, shape (n, 2).
@@ -168,7 +168,8 @@ def assign_folds(ids, positions, geocells, groups, countries, options):
             f"folds.count is {count}, but there are only {len(ids)} images. Ask for fewer folds or more images."
         )
     countries = pd.Series(np.asarray(countries, dtype=object)).astype(str)
-    # sorted, so that the numbers, and so the folds, do not hang on which image comes first
+    # groups and countries are numbered by name, so that their folds do not hang on which image comes first; blocks are
+    # numbered as they come, in the order of the image store
     group = pd.factorize(pd.Series(np.asarray(groups, dtype=object)).astype(str), sort=True)[0]
     country = pd.factorize(countries.mask(countries.str.casefold().isin(NO_COUNTRY)), sort=True)[0]
     block = pd.factorize(pd.Series(name_blocks(positions, geocells, options)))[0]

@@ -235,28 +235,27 @@ def hit_jobs(run, kinds, random, end, *arguments):
 
 
 def kill_driver(run, rule, random):
-    """SIGKILL of the driver alone; the next one starts while the job still runs. None where no job was left."""
+    """SIGKILL of the driver alone; the next one starts while the job still runs. Too late where none runs any more."""
     delay = run.moment(rule, random) / 2
     driver, _ = run.begin(rule, delay)
-    running = run.jobs()
-    os.kill(driver.pid, signal.SIGKILL)
+    late = not run.jobs()
+    driver.kill()
     driver.wait()
-    if not running:
-        return None
-    return f"driver killed {delay:.1f} s into the job, {len(run.jobs())} of its jobs still running"
+    return None if late else f"driver killed {delay:.1f} s into the job, {len(run.jobs())} of its jobs still running"
 
 
 def kill_all(run, rule, random):
-    """SIGKILL of the driver and all its jobs, as of a machine that loses power. None where no job was left."""
+    """SIGKILL of the driver and all its jobs, as of a machine that loses power. Too late where none runs any more."""
     delay = run.moment(rule, random)
     driver, _ = run.begin(rule, delay)
-    running = run.jobs()
-    os.killpg(driver.pid, signal.SIGKILL)
+    late = not run.jobs()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(driver.pid, signal.SIGKILL)
     for _, number in run.jobs():
-        with contextlib.suppress(ProcessLookupError):  # it was of the driver's group
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
             os.kill(number, signal.SIGKILL)
     driver.wait()
-    return f"all killed {delay:.1f} s into the job" if running else None
+    return None if late else f"all killed {delay:.1f} s into the job"
 
 
 def start_two(run, rule, random):

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from image_server import ImageServer, photo, watched_connections
 
-from geoprobe.images import http
 from geoprobe.images.archives import AccessError, fetched_archive, is_unsafe, read_members
 from geoprobe.images.fetch import FetchError
 
@@ -217,8 +216,7 @@ def test_an_encrypted_member_is_broken_and_the_others_are_read(read):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(http, "BACKOFF_S", 0.001)
+def server(direct):
     with ImageServer() as server:
         server.files["/images.tar"] = pack_tar(IMAGES)
         yield server

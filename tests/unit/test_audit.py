@@ -1,14 +1,12 @@
 """The audit of dependencies: a known vulnerability fails, a data base that is out of reach does not, all else does."""
 
-import contextlib
 import importlib.util
 import json
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import ROOT
+from image_server import ImageServer
 
 spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci/audit.py")
 audit = importlib.util.module_from_spec(spec)
@@ -27,33 +25,21 @@ FAULT = {
 }
 
 
-@contextlib.contextmanager
-def answering(answer):
-    """A service that answers a question (https://google.github.io/osv.dev/post-v1-query/) with a status and a body."""
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            status, body = answer(asked[-1])
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/query", asked
-    server.shutdown()
-    server.server_close()
-
-
 def ask(answer):
-    with answering(answer) as (address, asked):
-        return *audit.audit(PACKAGES, "--osv-url", address), asked
+    """Exit status and text of an audit by a service that answers a question with a status and a body; its questions.
+
+    The questions are those of https://google.github.io/osv.dev/post-v1-query/.
+    """
+    questions = []
+
+    def answered(asked):
+        questions.append(json.loads(asked.body))
+        status, body = answer(questions[-1])
+        return status, {}, body
+
+    with ImageServer() as server:
+        server.answers["/v1/query"] = answered
+        return *audit.audit(PACKAGES, "--osv-url", f"{server.root}/v1/query"), questions
 
 
 def faulty(question):

@@ -5,21 +5,17 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from geopy.distance import great_circle
+from oracles import kilometres
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import r2_score
 
-from geoprobe.geodesy import EARTH_RADIUS_KM, draw_on_sphere
+from geoprobe.geodesy import draw_on_sphere
 from geoprobe.probes.baselines import BASELINES, cell_prior, score_baselines, training_mean
 from geoprobe.probes.folds import assign_folds
 from geoprobe.probes.labels import ALL, cluster_rows
 from geoprobe.probes.metrics import METRICS
 
 OPTIONS = {"count": 4, "seed": 1, "blocks": "degrees", "block_degrees": 30, "h3_resolution": 1, "buffer_km": 500}
-
-
-def kilometres(a, b):
-    return great_circle(tuple(a), tuple(b), radius=EARTH_RADIUS_KM).km
 
 
 def fold_table(**columns):

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from pictures import noise
 from PIL import Image
 
 from geoprobe.images import bluemarble, table
@@ -29,11 +30,8 @@ TILES = {
 }  # fmt: skip
 
 
-def picture(seed, form="PNG"):
-    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=form)
-    return buffer.getvalue()
+def picture(seed):
+    return noise(seed, (6, 6))
 
 
 @pytest.fixture

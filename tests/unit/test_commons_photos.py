@@ -3,20 +3,17 @@
 import collections
 import csv
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
 import yaml
+from conftest import ROOT
+from image_server import ImageServer
 
-from geoprobe.images import commons_photos, http
+from geoprobe.images import commons_photos
 from geoprobe.images.fetch import FetchError
 from geoprobe.images.plan import check_chunk
 
-ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {
     "allow_private": True, "requests_per_second": 0, "attempts": 2, "timeout_s": 30, "contact": "me@example.org",
 }  # fmt: skip
@@ -95,35 +92,21 @@ class Wiki:
 
 
 @pytest.fixture
-def wiki(monkeypatch):
-    """A Wiki that runs; back-off takes a hundredth of its time."""
+def wiki(direct):
+    """A Wiki that runs."""
     wiki = Wiki()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            parameters = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-            category = parameters["gcmtitle"]
-            wiki.asked.append((category, parameters, dict(self.headers)))
-            faults = wiki.faults[category]
-            status, body = faults.popleft() if faults else (200, json.dumps(wiki.answer(parameters)))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def answer(asked):
+        category = asked.query["gcmtitle"]
+        wiki.asked.append((category, asked.query, asked.headers))
+        faults = wiki.faults[category]
+        status, body = faults.popleft() if faults else (200, json.dumps(wiki.answer(asked.query)))
+        return status, {}, body.encode()
 
-        def log_message(self, *_):
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-    thread.start()
-    wiki.address = f"http://127.0.0.1:{running.server_address[1]}/api"
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "*")
-    monkeypatch.setattr(http, "BACKOFF_S", 0.01)
-    yield wiki
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with ImageServer() as server:
+        server.answers["/api"] = answer
+        wiki.address = f"{server.root}/api"
+        yield wiki
 
 
 def write_table(path, rows=LANDMARKS, columns=commons_photos.COLUMNS):

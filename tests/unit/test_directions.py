@@ -36,18 +36,12 @@ from geoprobe.interventions.push_plan import choose_images, list_variants
 from geoprobe.models.loading import LoadedModel, Tower, load_model
 from geoprobe.models.pooling import TokenMap, gather_tokens, pool_tokens
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WIDTH, TOKENS, DEPTH, COUNT = 12, 5, 3, 40
 ARCHITECTURE = {"image_size": 16, "patch_size": 4, "width": 24, "depth": DEPTH, "heads": 2}
 OPTIONS = {"blocks": "all", "km": [1000], "random_seeds": 5, "images": 1000, "batch_size": 16}
 CHOICE = {"cv": "random", "poolings": ["cls", "last", "mean"], "resamples": 50, "seed": 3}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Study(Files):

@@ -20,21 +20,20 @@ import pytest
 from image_server import ImageServer, bomb, photo, watched_connections
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from geoprobe.images import download, http
+from geoprobe.images import download
 from geoprobe.images.archives import AccessError
 from geoprobe.images.download import download_shard, make_tasks, opts_out
 from geoprobe.images.pack import iter_images, read_outcomes
 
 NETWORK = {
-    "connections": 24, "connections_per_host": 12, "requests_per_second": 0, "timeout_s": 2, "attempts": 2,
+    "connections": 24, "connections_per_host": 12, "requests_per_second": 0, "timeout_s": 30, "attempts": 2,
     "max_bytes": 200_000, "allow_private": ["127.0.0.1"],
 }  # fmt: skip
 EVENTUALLY_OK = {"ok", "noindex", "busy-once", "error-once", "cut-once", "endless"}
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(http, "BACKOFF_S", 0.01)
+def quick(monkeypatch, direct):
     monkeypatch.setattr(download, "SLOW", 1)
 
 
@@ -198,7 +197,9 @@ def test_thousands_of_images_from_a_server_that_misbehaves_in_every_way(server, 
     add_archives(plan, 60)
     rows, folder, status = plan.frame(), tmp_path / "shard.pack", tmp_path / "0.parquet"
 
-    download_shard(rows, folder, status, NETWORK, tmp_path / "pace")
+    # all of them under one limit: short for those that never answer, long enough for the rest on a busy machine
+    network = NETWORK | {"timeout_s": 4}
+    download_shard(rows, folder, status, network, tmp_path / "pace")
     table = check(plan, rows, folder, status)
     # a file that is cut where it lies does not grow whole by asking again
     cut_at_rest = table["id"].str.startswith("half-") | table["id"].str.endswith("cut.jpg")
@@ -217,7 +218,7 @@ def test_thousands_of_images_from_a_server_that_misbehaves_in_every_way(server, 
 
     # a second run asks for what may come and for nothing else, and finds the same
     before, asked = status.read_bytes(), server.requests.copy()
-    download_shard(rows, folder, status, {**NETWORK, "timeout_s": 1}, tmp_path / "pace")
+    download_shard(rows, folder, status, network, tmp_path / "pace")
     again = {path for path, count in (server.requests - asked).items() if count}
     assert {path.split("/")[1] for path in again} == {
         "busy", "error", "cut", "silent", "trickle", "endless", "gone", "wrong.tar", "broken.tar",
@@ -371,7 +372,7 @@ def test_a_full_disk_ends_the_job_at_once(server, tmp_path, monkeypatch):
         patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space left on device"):
             download_shard(plan.frame(), tmp_path / "shard.pack", tmp_path / "0.parquet", NETWORK, tmp_path / "pace")
-    assert len(server.requests) < 200
+    assert len(server.requests) < 300
     rows = plan.frame()
     download_shard(rows, tmp_path / "shard.pack", tmp_path / "0.parquet", NETWORK, tmp_path / "pace")
     check(plan, rows, tmp_path / "shard.pack", tmp_path / "0.parquet")
@@ -421,7 +422,7 @@ def test_new_limits_are_applied_to_what_failed_and_leave_what_came(server, tmp_p
     rows = pd.DataFrame({"id": list(names), "urls": [[f"{server.root}/{path}"] for path in names.values()]})
     assert run(rows, tmp_path) == {"a": "ok", "b": "opted out", "c": "too many pixels"}
     assert run(rows, tmp_path, respect_opt_out=False) == {"a": "ok", "b": "ok", "c": "too many pixels"}
-    assert run(rows, tmp_path, respect_opt_out=False, timeout_s=4) == {"a": "ok", "b": "ok", "c": "too many pixels"}
+    assert run(rows, tmp_path, respect_opt_out=False, timeout_s=20) == {"a": "ok", "b": "ok", "c": "too many pixels"}
     assert server.requests == {"/ok/1.jpg": 1, "/noai/2.jpg": 2, "/bomb/3.jpg": 2}
 
 

@@ -27,19 +27,14 @@ from geoprobe.models.loading import load_model
 from geoprobe.models.towers import reading_blocks
 
 # one of InternVL's processor's own, in transformers before 5.24
-pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 CPU, STEPS, WIDTH, DEPTH = torch.device("cpu"), 4, 48, 3
 FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl", "gemma3", "internvl")
 LOOKS = [((200, 120), (255, 0, 0)), ((100, 100), (0, 255, 0)), ((90, 230), (10, 10, 120)), ((330, 100), (250,) * 3)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 """The pinned environment for conda is the one of the requirements."""
 
 import re
-from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).resolve().parents[2]
+from conftest import ROOT
 
 
 def pins(path):

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from torch import nn
 
@@ -30,7 +31,6 @@ from geoprobe.runtime import provenance
 
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPTH, WIDTH, TOKENS, COUNT = 3, 24, 17, 11
 ARCHITECTURE = {"image_size": 16, "patch_size": 4, "width": WIDTH, "depth": DEPTH, "heads": 2}
 LAYOUT = [("vision", pooling, layer) for pooling in ("cls", "mean") for layer in range(DEPTH)]
@@ -393,7 +393,8 @@ def kill_and_resume(made, output, options, times):
         "extract_features(store, row, output, **options)\n"
     )
     command = [sys.executable, "-c", code, json.dumps([str(made[0]), made[1], str(output), options])]
-    moments = random.Random()  # the property holds at any moment
+    seed = random.randrange(2**32)  # the property holds at any moment
+    moments = random.Random(seed)
     for _ in range(times):
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             # it has started when a chunk is written after it has loaded the model
@@ -406,8 +407,8 @@ def kill_and_resume(made, output, options, times):
             process.kill()
             # which ends only when no process of the job is left, its workers included
             said = process.communicate(timeout=60)[0].decode()
-        assert process.returncode == -signal.SIGKILL, said
-        assert not output.exists()
+        assert process.returncode == -signal.SIGKILL, f"{said} (seed {seed})"
+        assert not output.exists(), f"seed {seed}"
     extract(made, output, **options)
 
 

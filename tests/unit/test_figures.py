@@ -110,6 +110,15 @@ def draw_balance():
     return balance.draw(kept, listed, table, "yfcc100m")
 
 
+def test_listed_images_without_a_position_are_told_apart():
+    placed = np.zeros([len(edges) - 1 for edges in balance.bin_edges()])
+    placed[30, 60] = 600
+    counts = {"continent": ["Europe", "unknown"], "listed": [600, 400], "kept": [500, 0], "geocell_full": [100, 0]}
+    drawn = balance.draw(placed * 500 / 600, placed, pd.DataFrame(counts | {"left_out": [0, 400]}), "mine")
+    titles = [axes.get_title() for axes in drawn.axes[:2]]
+    assert titles == ["mine: 1,000 listed, 600 with a position", "500 kept"]
+
+
 def draw_elbow():
     curve = pd.DataFrame({"k": range(4, 32, 4), "inertia": [900.5, 500, 350, 300, 280, 270, 265]})
     return elbow.draw(curve.assign(chosen=curve["k"] == 12))

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file
 from tiny_countries import COLOURS, OPTIONS, accuracy, assert_same, finetune, make_all, make_task
 
@@ -21,8 +21,6 @@ from geoprobe.finetune.training import Training
 from geoprobe.models.loading import load_model, stack_inputs
 
 torch.set_num_threads(1)
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from exif_data import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import noise
 from PIL import Image
 
 from geoprobe.images import folder, sources
@@ -48,10 +49,7 @@ PARIS_DEGREES = (48 + 51 / 60 + 23.76 / 3600, 2 + 21 / 60 + 7.92 / 3600)
 
 
 def picture(form="JPEG", exif=None, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=form, **({} if exif is None else {"exif": exif}))
-    return buffer.getvalue()
+    return noise(seed, (24, 16), form, **({} if exif is None else {"exif": exif}))
 
 
 @pytest.fixture

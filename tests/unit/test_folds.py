@@ -7,7 +7,7 @@ import h3
 import numpy as np
 import pandas as pd
 import pytest
-from geopy.distance import great_circle
+from oracles import kilometres
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
@@ -58,10 +58,6 @@ def partition(labels):
     """The sets of rows that share a label."""
     labels = np.asarray(labels)
     return {frozenset(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)}
-
-
-def kilometres(a, b):
-    return great_circle(tuple(a), tuple(b), radius=EARTH_RADIUS_KM).km
 
 
 @pytest.mark.parametrize("cv", CROSS_VALIDATIONS)

@@ -28,20 +28,15 @@ from geoprobe.interventions.swap import Recorder
 from geoprobe.models.loading import load_model
 
 # one of InternVL's processor's own, in transformers before 5.24
-pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 CPU, STEPS = torch.device("cpu"), 5
 COLOURS = ((255, 0, 0), (0, 255, 0), (10, 10, 120), (250, 250, 250))
 SIZES = ((200, 120), (100, 100), (90, 230), (330, 100))
 each_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

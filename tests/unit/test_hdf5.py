@@ -1,12 +1,10 @@
 """Source `hdf5`: a file as the paper's, one of our own stores, and files that cannot be used."""
 
-import io
-
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from pictures import noise
 
 from geoprobe.images import hdf5, sources
 from geoprobe.images.store import write_store
@@ -15,10 +13,7 @@ POSITIONS = np.array([(48.8566, 2.3522), (-1.2864, 36.8172), (-16.85, 179.99)])
 
 
 def picture(seed):
-    pixels = np.random.default_rng(seed).integers(0, 256, (9, 7 + seed, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG")
-    return buffer.getvalue()
+    return noise(seed, (7 + seed, 9), "JPEG")
 
 
 FILES = [picture(seed) for seed in range(3)]

@@ -3,16 +3,14 @@
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from image_server import ImageServer
+from pictures import noise
 from real_towns import on_the_diagonal, towns
 
 from geoprobe.images import im2gps, sources
@@ -23,10 +21,7 @@ COUNT = 60
 
 
 def picture(seed):
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, format="JPEG")
-    return buffer.getvalue()
+    return noise(seed, form="JPEG")
 
 
 POSITIONS, _ = towns(COUNT, seed=7)
@@ -220,33 +215,16 @@ def test_a_list_is_read_in_chunks_that_make_up_the_whole(here, monkeypatch, form
 # the network
 
 
-@pytest.fixture
-def server(tmp_path_factory):
-    """A folder with a list and images, and its address on this machine."""
-    folder = tmp_path_factory.mktemp("www")
-    (folder / "a").mkdir()
-    (folder / "a" / "list.csv").write_text(csv_list(("LON", "LAT")))
-    (folder / "images%20all.zip").write_bytes(zipped(NAMES))
-    (folder / "images all.zip").write_bytes(zipped(NAMES))
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", folder
-    server.shutdown()
-    server.server_close()
-
-
-def test_list_and_images_are_fetched_from_their_addresses(server, tmp_path):
-    base, folder = server
-    options = {"format": "im2gps3k", "metadata": f"{base}/a/list.csv", "images": f"{base}/images%20all.zip?download=1"}
-    im2gps.check(options)
-    manifest = im2gps.fetch_metadata(options, tmp_path / "metadata", NETWORK)
+def test_list_and_images_are_fetched_from_their_addresses(direct, tmp_path):
+    images = zipped(NAMES)
+    with ImageServer() as server:
+        server.files |= {"/a/list.csv": csv_list(("LON", "LAT")).encode(), "/images all.zip": images}
+        addresses = {"metadata": f"{server.root}/a/list.csv", "images": f"{server.root}/images%20all.zip?download=1"}
+        options = {"format": "im2gps3k"} | addresses
+        im2gps.check(options)
+        manifest = im2gps.fetch_metadata(options, tmp_path / "metadata", NETWORK)
     assert [entry["url"] for entry in manifest] == [options["metadata"], options["images"]]
-    assert manifest[1]["sha256"] == hashlib.sha256((folder / "images all.zip").read_bytes()).hexdigest()
+    assert manifest[1]["sha256"] == hashlib.sha256(images).hexdigest()
     rows = listing(options, tmp_path / "metadata")
     np.testing.assert_array_equal(rows[["latitude", "longitude"]], POSITIONS)
     with zipfile.ZipFile(rows["archive"][0]) as archive:

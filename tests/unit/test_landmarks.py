@@ -11,16 +11,15 @@ import subprocess
 import sys
 import tarfile
 import textwrap
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pandas as pd
 import pytest
+from image_server import ImageServer
 
-from geoprobe.images import http, landmarks
+from geoprobe.images import landmarks
 from geoprobe.images.fetch import FetchError
 
 NETWORK = {"allow_private": True, "requests_per_second": 0, "attempts": 2, "timeout_s": 30}
@@ -126,15 +125,14 @@ def published():
     return files
 
 
-class Server:
-    """A bucket with files, and an API of Commons that knows PLACES; `asked` counts requests, `titles` what for."""
+@pytest.fixture
+def server(direct):
+    """A bucket with files, and an API of Commons that knows PLACES; `titles` are those that it was asked for."""
+    known = {title: position for _, title, position in PLACES.values() if position}
 
-    def __init__(self):
-        self.files, self.asked, self.titles = published(), collections.Counter(), []
-
-    def answer(self, titles):
-        known = {title: position for _, title, position in PLACES.values() if position}
-        self.titles += titles
+    def answer(asked):
+        titles = asked.query["titles"].split("|")
+        server.titles += titles
         pages = []
         for number, title in enumerate(titles):
             page = {"ns": 14, "title": title}
@@ -145,42 +143,12 @@ class Server:
             else:
                 page["missing"] = True
             pages.append(page)
-        return json.dumps({"batchcomplete": True, "query": {"pages": pages}}).encode()
+        return {"batchcomplete": True, "query": {"pages": pages}}
 
-
-@pytest.fixture
-def server(monkeypatch):
-    """A Server that runs; back-off takes a hundredth of its time."""
-    server = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            parts = urlsplit(self.path)
-            name = parts.path.removeprefix("/")
-            server.asked[name] += 1
-            if name == "api":
-                status, body = 200, server.answer(parse_qs(parts.query)["titles"][0].split("|"))
-            else:
-                status, body = (200, server.files[name]) if name in server.files else (404, b"NoSuchKey")
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-    thread.start()
-    server.address = f"http://127.0.0.1:{running.server_address[1]}"
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "*")
-    monkeypatch.setattr(http, "BACKOFF_S", 0.01)
-    yield server
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with ImageServer() as server:
+        server.files, server.titles = {f"/{name}": content for name, content in published().items()}, []
+        server.answers["/api"] = answer
+        yield server
 
 
 @pytest.fixture
@@ -192,10 +160,10 @@ def options(server):
         "tars": [0, 1, 2],
         "keep_tars": False,
         "max_per_landmark": None,
-        "metadata_base": f"{server.address}/metadata",
-        "images_base": f"{server.address}/",
-        "commons_api": f"{server.address}/api",
-        "wikidata_api": f"{server.address}/wikidata",
+        "metadata_base": f"{server.root}/metadata",
+        "images_base": f"{server.root}/",
+        "commons_api": f"{server.root}/api",
+        "wikidata_api": f"{server.root}/wikidata",
         "retry_missing_days": None,
     }
 
@@ -244,7 +212,7 @@ def test_the_images_of_the_tar_files_are_listed_in_the_order_of_the_table(listed
 
 def test_each_image_is_where_its_row_says(listed, server):
     for row in listed().to_dict("records"):
-        content = server.files[row["archive"].removeprefix(f"{server.address}/")]
+        content = server.files[row["archive"].removeprefix(server.root)]
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             assert archive.extractfile(row["member"]).read() == photo(row["id"])
 
@@ -252,7 +220,7 @@ def test_each_image_is_where_its_row_says(listed, server):
 def test_images_of_other_tar_files_are_not_listed_and_their_landmarks_not_asked_for(listed, server):
     assert listed(tars=[0])["id"].tolist() == in_tars(0)
     assert sorted(server.titles) == ["Category:Deleted (since)", "Category:Kyiv Pechersk Lavra"]
-    assert server.asked["train/images_001.tar"] == server.asked["md5sum/train/md5.images_001.txt"] == 0
+    assert server.requests["/train/images_001.tar"] == server.requests["/md5sum/train/md5.images_001.txt"] == 0
     # and later the rest
     assert listed(tars=[2, 0])["id"].tolist() == in_tars(0, 2)
     assert server.titles[2:] == ['Category:Zürich "A, B"']
@@ -270,11 +238,11 @@ def test_original_addresses_need_no_tar_file(listed, server):
     assert rows["id"].tolist() == in_tars(0, 1, 2)
     assert rows["urls"].tolist() == [[f"https://upload.wikimedia.org/wikipedia/commons/0/{n}.jpg"] for n, _, _ in TRAIN]
     assert not {"archive", "member", "url"} & set(rows)
-    assert not [name for name in server.asked if "images" in name]
+    assert not [name for name in server.requests if "images" in name]
 
 
 def test_a_row_without_an_address_says_so(listed, server):
-    server.files["metadata/train.csv"] = table(["id", "url", "landmark_id"], [image_id(7), "", 0])
+    server.files["/metadata/train.csv"] = table(["id", "url", "landmark_id"], [image_id(7), "", 0])
     rows = listed(**{"from": "urls"})
     assert rows["reason"].tolist() == ["no address"]
     assert rows["urls"].tolist() == [[]]
@@ -294,12 +262,12 @@ def test_so_many_images_of_a_landmark_stay_whatever_the_order_of_the_table(liste
     by_landmark = collections.defaultdict(list)
     for image, landmark, _ in TRAIN:
         by_landmark[landmark].append(image_id(image))
-    rows = server.files["metadata/train.csv"].decode().splitlines(keepends=True)
+    rows = server.files["/metadata/train.csv"].decode().splitlines(keepends=True)
     for seed, most in itertools.product((None, 1, 2), (1, 2, 10)):
         if seed:
             mixed = random.Random(seed).sample(rows[1:], len(rows) - 1)
             (tmp_path / "train.csv").write_text("".join([rows[0], *mixed]), encoding="utf-8")
-            server.files["metadata/train.csv"] = (tmp_path / "train.csv").read_bytes()
+            server.files["/metadata/train.csv"] = (tmp_path / "train.csv").read_bytes()
         stay = {
             name
             for names in by_landmark.values()
@@ -329,10 +297,10 @@ def test_the_title_of_a_category_is_in_its_address(start, name, title):
 
 def test_a_tar_file_is_fetched_once_and_not_kept(listed, options, server, tmp_path):
     first = listed()
-    assert [server.asked[f"train/images_{number:03d}.tar"] for number in range(3)] == [1, 1, 1]
+    assert [server.requests[f"/train/images_{number:03d}.tar"] for number in range(3)] == [1, 1, 1]
     assert not list(tmp_path.glob("*.tar"))
     pd.testing.assert_frame_equal(listed(), first)
-    assert [server.asked[f"train/images_{number:03d}.tar"] for number in range(3)] == [1, 1, 1]
+    assert [server.requests[f"/train/images_{number:03d}.tar"] for number in range(3)] == [1, 1, 1]
 
 
 def test_tar_files_that_are_kept_are_where_the_rows_say(listed, tmp_path):
@@ -351,7 +319,7 @@ def test_tar_files_that_are_kept_are_where_the_rows_say(listed, tmp_path):
 def test_kept_tar_files_are_not_fetched_again(listed, server, tmp_path):
     listed(tars=[0], keep_tars=True)
     listed(tars=[0], keep_tars=True)
-    assert server.asked["train/images_000.tar"] == 1
+    assert server.requests["/train/images_000.tar"] == 1
     assert (tmp_path / "train_images_000.tar").read_bytes() == TARS[0]
 
 
@@ -361,31 +329,31 @@ def test_notes_brought_from_elsewhere_save_the_fetching(options, server, tmp_pat
     for number in range(3):
         name = f"train_images_{number:03d}.parquet"
         (tmp_path / "a" / name).rename(tmp_path / "b" / name)
-    server.asked.clear()
+    server.requests.clear()
     landmarks.fetch_metadata(options, tmp_path / "b", NETWORK)
-    assert not [name for name in server.asked if name.endswith(".tar")]
+    assert not [name for name in server.requests if name.endswith(".tar")]
     (rows,) = landmarks.list_images(options, tmp_path / "b")
     assert rows["id"].tolist() == in_tars(0, 1, 2)
 
 
 def test_after_an_error_only_the_rest_is_fetched(listed, server):
-    content = server.files.pop("train/images_001.tar")
+    content = server.files.pop("/train/images_001.tar")
     with pytest.raises(FetchError, match=r"images_001\.tar: http 404"):
         listed()
-    server.files["train/images_001.tar"] = content
+    server.files["/train/images_001.tar"] = content
     assert listed()["id"].tolist() == in_tars(0, 1, 2)
-    assert [server.asked[f"train/images_{number:03d}.tar"] for number in range(3)] == [1, 2, 1]
+    assert [server.requests[f"/train/images_{number:03d}.tar"] for number in range(3)] == [1, 2, 1]
 
 
 def test_a_tar_file_with_another_checksum_is_refused(listed, server, tmp_path):
-    server.files["train/images_001.tar"] = TARS[1][:-1] + b"x"
+    server.files["/train/images_001.tar"] = TARS[1][:-1] + b"x"
     with pytest.raises(FetchError, match=r"images_001.tar: checksum wrong"):
         listed()
     assert not list(tmp_path.glob("train_images_001.*a*"))
 
 
 def test_a_checksum_that_is_none_is_refused_by_name(listed, server):
-    server.files["md5sum/train/md5.images_000.txt"] = b"<Error>NoSuchKey</Error>"
+    server.files["/md5sum/train/md5.images_000.txt"] = b"<Error>NoSuchKey</Error>"
     with pytest.raises(
         ValueError, match=r'train_images_000.md5.txt begins with "<Error>NoSuchKey</Error>", which is no'
     ):
@@ -394,8 +362,8 @@ def test_a_checksum_that_is_none_is_refused_by_name(listed, server):
 
 def test_a_tar_file_without_files_is_refused_by_its_number(listed, server):
     empty = tar([])
-    server.files["train/images_002.tar"] = empty
-    server.files["md5sum/train/md5.images_002.txt"] = hashlib.md5(empty).hexdigest().upper().encode()
+    server.files["/train/images_002.tar"] = empty
+    server.files["/md5sum/train/md5.images_002.txt"] = hashlib.md5(empty).hexdigest().upper().encode()
     with pytest.raises(ValueError, match=r"images_002.tar holds no file; leave 2 out of tars"):
         listed()
 
@@ -412,8 +380,8 @@ def test_the_manifest_names_each_file_with_its_digest(options, server, tmp_path)
         content = (tmp_path / entry["file"]).read_bytes()
         assert entry["sha256"] == hashlib.sha256(content).hexdigest()
         assert entry["bytes"] == len(content)
-    assert manifest[0]["url"] == f"{server.address}/metadata/train.csv"
-    assert manifest[5]["url"] == f"{server.address}/train/images_000.tar"
+    assert manifest[0]["url"] == f"{server.root}/metadata/train.csv"
+    assert manifest[5]["url"] == f"{server.root}/train/images_000.tar"
     assert manifest[-1]["url"] == options["commons_api"]
 
 
@@ -530,7 +498,7 @@ def test_all_tar_files_may_be_asked_for(options, split):
 
 
 def test_a_table_with_other_columns_is_refused_by_name(listed, server):
-    server.files["metadata/train.csv"] = table(["id", "landmark_id"], [image_id(7), 0])
+    server.files["/metadata/train.csv"] = table(["id", "landmark_id"], [image_id(7), 0])
     with pytest.raises(
         ValueError, match=r'train\.csv has the columns "id,landmark_id" instead of "id,url,landmark_id"'
     ):
@@ -542,7 +510,7 @@ def test_a_table_with_other_columns_is_refused_by_name(listed, server):
     [("a,b\n", "Expected Number of Columns: 3 Found: 2"), ("a,b,None\n", 'Could not convert string "None"')],
 )
 def test_a_broken_line_is_refused_with_its_number_and_file(listed, server, line, message):
-    server.files["metadata/train.csv"] += line.encode()
+    server.files["/metadata/train.csv"] += line.encode()
     with pytest.raises(ValueError, match=rf"train\.csv: .*CSV Error on Line: 11 .*{message}.*fetch it again") as caught:
         listed()
     assert "\n" not in str(caught.value)

@@ -1,18 +1,14 @@
 """Loader `local`: the files of a folder say which loader it is for; an encoder of the controlled experiment."""
 
-import json
 import pickle
 
 import numpy as np
-import open_clip
 import pytest
-import timm
 import torch
 import transformers
 from golden import batch_of, check_golden, photos, randomise, read
 from PIL import Image
-from safetensors.torch import save_file
-from timm.models import save_for_hf
+from tiny_checkpoints import write_open_clip, write_timm
 from torchvision.transforms import functional as torchvision
 
 from geoprobe.encoders.architecture import MEAN, STD, build_encoder, save_encoder
@@ -151,25 +147,6 @@ def write_transformers(folder):
     )
     randomise(transformers.ViTModel(config)).save_pretrained(folder)
     transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
-
-
-def write_timm(folder):
-    arguments = {"embed_dim": 32, "depth": 3, "num_heads": 2, "img_size": 64}
-    model = timm.create_model("vit_base_patch16_224", **arguments)
-    config = {**model.pretrained_cfg, "architecture": "vit_base_patch16_224", "input_size": (3, 64, 64)}
-    save_for_hf(randomise(model), folder, model_config=config, model_args=arguments, safe_serialization=True)
-
-
-def write_open_clip(folder):
-    config = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 3},
-        "text_cfg": {"context_length": 8, "vocab_size": 40, "width": 32, "heads": 2, "layers": 3},
-    }
-    folder.mkdir()
-    weights = randomise(open_clip.CLIP(**config)).state_dict()
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
 
 
 WRITERS = {

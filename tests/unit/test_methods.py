@@ -74,7 +74,7 @@ SILENT = {
     | {f"models.{name}.{key}" for name in LOCAL for key in ("model", "id", "revision")}
     | {f"interventions.steering.{key}" for key in STEERING}
     | {f"models.colour-histogram.{key}" for key in ("model", "dtype", "family", "id", "revision")},
-    "public": {*SHOWN_BY, "shown.depth", "analysis.pairs", "folds.block_degrees"}
+    "public": {*SHOWN_BY, "analysis.pairs", "folds.block_degrees"}
     | {"clusters.by.landmarks", "clusters.by.yfcc100m", "clusters.names.set", "clusters.names.words"}
     | {f"datasets.landmarks.{key}" for key in FILES}
     | {f"datasets.yfcc100m.{key}" for key in ("flickr_base", "images_base", "metadata", "shards")}
@@ -196,9 +196,16 @@ def test_what_a_run_does_not_have_is_not_told():
     assert "effect of text" not in alone["Scores"]
     assert "P values" not in alone["Scores"]
     assert "coefficients" not in alone["Closer analyses"]
+    assert "predictions of the last layer of each tower" in alone["Closer analyses"]
+    analysis = {"choice": "inner", "depth": 0.5}
+    fixed = text_of(options_of({"analysis": analysis}))
+    assert "the best score within the training images" in fixed["Scores"]
+    assert "predictions of the layer at 50 % of the depth of each tower" in fixed["Closer analyses"]
     seeds = text_of(options_of({"encoders": {"seeds": [1, 2]}, "probes": {"ridge": {"cv": ["blocked", "countries"]}}}))
     assert "of countries where those are held out, and of the training seeds of a model" in seeds["Scores"]
     assert "with seeds 1 and 2" in seeds["Models"]
+    change = {"probes": {"ridge": {"cv": ["countries"]}}, "analysis": {"cv": "countries"}}
+    assert "resamples (seed 1) of countries." in text_of(options_of(change))["Scores"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from geopy.distance import great_circle
+from oracles import kilometres
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
@@ -42,10 +43,6 @@ def vectors(positions):
 def circular(positions):
     """The circular target, written out for one position after the other."""
     return np.array([[np.radians(a), np.sin(np.radians(b)), np.cos(np.radians(b))] for a, b in positions])
-
-
-def kilometres(a, b):
-    return np.array([great_circle(tuple(p), tuple(q), radius=EARTH_RADIUS_KM).km for p, q in zip(a, b, strict=True)])
 
 
 def on_the_sphere(predicted):

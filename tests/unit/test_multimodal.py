@@ -18,7 +18,10 @@ from geoprobe.models.token_maps import raster_order
 from geoprobe.models.towers import reading_blocks
 
 # one of InternVL's processor's own, in transformers before 5.24
-pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 QUESTION = "Where on Earth was this photograph taken?"
 CHATML = f"<|im_start|>user\n{{}}{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
@@ -45,14 +48,6 @@ PACKED = {"qwen2_5_vl": 14, "qwen3_vl": 16}  # and the side of their patches in 
 CLASS_TOKEN_OF_VIEW = {"llava": 0, "internvl": -1}
 PREFIX = {"llava": 1, "internvl": 1}
 SIZES = ((200, 120), (100, 100), (90, 230), (330, 100), (64, 64))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

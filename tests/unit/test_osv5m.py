@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hub_server import Hub
-from PIL import Image
+from pictures import noise
 
 from geoprobe.images import osv5m
 from geoprobe.images.fetch import fetch_file
@@ -26,10 +26,7 @@ PHOTOS = 30
 
 
 def picture(seed):
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, format="JPEG")
-    return buffer.getvalue()
+    return noise(seed, form="JPEG")
 
 
 def listed(split):

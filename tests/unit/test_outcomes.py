@@ -3,11 +3,11 @@
 import importlib.util
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from scipy.stats import binom, permutation_test
 
 from geoprobe.images.store import write_store
@@ -23,7 +23,6 @@ from geoprobe.interventions.outcomes import (
     summarise,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "config" / "landmarks.csv"
 LANDMARKS = read_landmarks(TABLE)
 BY_NAME = {landmark.name: landmark for landmark in LANDMARKS}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from geoprobe.models.registry import (
     ALLOWED,
@@ -21,7 +22,6 @@ from geoprobe.models.registry import (
 )
 from geoprobe.models.weights import hub_id
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
     "model": "masked",
     "label": "Masked",

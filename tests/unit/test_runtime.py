@@ -10,12 +10,12 @@ import textwrap
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from conftest import ROOT
 
 import geoprobe
 from geoprobe.runtime import (
@@ -29,8 +29,6 @@ from geoprobe.runtime import (
     use_checkout,
     write_table,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Job:
@@ -353,20 +351,35 @@ def test_the_peak_of_memory_is_this_processs_own_and_only_rises():
 def test_a_second_process_at_the_same_job_waits_for_the_first(tmp_path):
     log, order = tmp_path / "job.log", tmp_path / "order"
     program = (
-        "import sys, time\n"
+        "import os, sys, time\n"
         "from geoprobe.runtime import rule_log\n"
         "with rule_log(sys.argv[1]):\n"
         "    with open(sys.argv[2], 'a') as file: file.write('in ')\n"
-        "    time.sleep(1)\n"
+        "    while not os.path.exists(sys.argv[3]): time.sleep(0.01)\n"
         "    with open(sys.argv[2], 'a') as file: file.write('out ')\n"
     )
-    command = [sys.executable, "-c", program, str(log), str(order)]
+    command = [sys.executable, "-c", program, str(log), str(order), str(tmp_path / "go on")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    said = [tmp_path / "first", tmp_path / "second"]
+
+    def start(path):
+        with open(path, "w") as file:
+            return subprocess.Popen(command, env=environment, stderr=file)
+
+    def wait_until(path, text):
+        deadline = time.monotonic() + 60
+        while not (path.exists() and text in path.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    first = start(said[0])
+    wait_until(order, "in")
+    second = start(said[1])
+    # the first one goes on when the second has found it there
+    wait_until(said[1], "waiting for it")
+    (tmp_path / "go on").touch()
+    assert [process.wait(timeout=60) for process in (first, second)] == [0, 0]
     assert order.read_text() == "in out in out "
-    assert sorted("is locked); waiting for it" in text for text in said) == [False, True]
+    assert ["is locked); waiting for it" in path.read_text() for path in said] == [False, True]
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path):

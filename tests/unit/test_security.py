@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from hub_server import Hub
 from image_server import ImageServer, watched_connections
 
@@ -31,7 +32,6 @@ from geoprobe.images.polygons import check as check_polygons
 from geoprobe.runtime import rule_log, write_json
 from geoprobe.secrets import redact
 
-ROOT = Path(__file__).resolve().parents[2]
 PLANTED = "s3cr3t-pl4nted-v4lue"
 NETWORK = {"attempts": 1, "timeout_s": 5, "requests_per_second": 0, "allow_private": True}
 

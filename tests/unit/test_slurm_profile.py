@@ -1,12 +1,11 @@
 """The profile for SLURM: what it reads from the site, and one sentence where there is none."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yte
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "slurm" / "config.yaml"
 COMMAND = "#!/bin/sh\n{}\n"
 

@@ -20,7 +20,10 @@ from geoprobe.interventions.swap import Recorder, Swap, mask_of, rank_dimensions
 from geoprobe.models.loading import load_model
 
 # one of InternVL's processor's own, in transformers before 5.24
-pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 CPU, WIDTH, DEPTH = torch.device("cpu"), 48, 3
 PROMPT = {"text": "Where is this photo?"}
@@ -50,14 +53,6 @@ PHOTOS = [
     ("fort", "India", (200, 120), (255, 255, 0)),
     ("cave", "Unknown", (60, 60), (99, 9, 9)),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

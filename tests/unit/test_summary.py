@@ -4,14 +4,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from geopy.distance import great_circle
+from oracles import kilometres
 from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
 from geoprobe.analysis.bootstrap import draw_weights
 from geoprobe.analysis.families import CHOICE_WHERE, WHERE
 from geoprobe.analysis.summary import NO_VARIANCE, UNKNOWN, summarise_probe
-from geoprobe.geodesy import EARTH_RADIUS_KM, draw_on_sphere, to_sphere
+from geoprobe.geodesy import draw_on_sphere, to_sphere
 
 N, BLOCKS, COUNTRIES, FOLDS, RESAMPLES = 90, 15, 6, 3, 40
 BASE = {"dataset": "earth", "prompt": "none", "probe": "ridge", "tower": "vision", "pooling": "cls", "cv": "blocked"}
@@ -79,10 +79,6 @@ class Run:
 @pytest.fixture
 def run(tmp_path):
     return Run(tmp_path)
-
-
-def kilometres(a, b):
-    return [great_circle(tuple(p), tuple(q), radius=EARTH_RADIUS_KM).km for p, q in zip(a, b, strict=True)]
 
 
 def resampled(truth, predicted, unit):

@@ -1,6 +1,5 @@
 """Source `table`: real files listed in real tables, good and bad."""
 
-import io
 import struct
 import tracemalloc
 
@@ -9,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import noise
 
 from geoprobe.images import sources, table
 from geoprobe.images.build import verify_rows
@@ -20,10 +19,7 @@ FORMS = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "tif": "TIFF", "webp": "WEBP
 
 
 def picture(form, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (12, 15, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=form)
-    return buffer.getvalue()
+    return noise(seed, (15, 12), form)
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import numpy as np
 import open_clip
 import pytest
 import timm
+import tiny_checkpoints
 import torch
 import transformers
 import yaml
+from conftest import ROOT
 from golden import batch_of, photos, randomise, read
-from safetensors.torch import save_file
-from timm.models import save_for_hf
+from tiny_checkpoints import OPEN_CLIP, TIMM, TIMM_NAME
 from tiny_multimodal import save_model
 from torch import nn
 
@@ -25,7 +26,6 @@ from geoprobe.models.registry import expand_seeds, expand_untrained, files_of, i
 from geoprobe.models.untrained import draw
 from geoprobe.models.weights import weights_in
 
-ROOT = Path(__file__).resolve().parents[2]
 ROW = {"model": "m", "id": "org/m", "revision": "none", "dtype": "float32", "weights": "safetensors", "seed": None}
 SEED = 7
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
@@ -36,12 +36,6 @@ MAE = {
     "decoder_num_hidden_layers": 1, "decoder_hidden_size": 16, "decoder_num_attention_heads": 2,
     "decoder_intermediate_size": 16, "mask_ratio": 0.0,
 }  # fmt: skip
-TIMM = {"embed_dim": 32, "depth": 3, "num_heads": 2}
-OPEN_CLIP = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 3},
-    "text_cfg": {"context_length": 8, "vocab_size": 40, "width": 32, "heads": 2, "layers": 3},
-}
 ENCODER = {"image_size": 16, "patch_size": 4, "width": 32, "depth": 2, "heads": 2}
 
 
@@ -69,18 +63,12 @@ def write_clip(folder):
 
 
 def write_timm(folder):
-    name, arguments = "vit_base_patch16_224", {**TIMM, "img_size": 64}
-    model = randomise(timm.create_model(name, pretrained=False, **arguments))
-    config = {**model.pretrained_cfg, "architecture": name, "input_size": (3, 64, 64), "num_classes": 1000}
-    save_for_hf(model, folder, model_config=config, model_args=arguments, safe_serialization=True)
-    return "timm", lambda: timm.create_model(name, pretrained=False, **arguments)
+    tiny_checkpoints.write_timm(folder)
+    return "timm", lambda: timm.create_model(TIMM_NAME, pretrained=False, **TIMM)
 
 
 def write_open_clip(folder):
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": OPEN_CLIP, "preprocess_cfg": {}}))
-    weights = randomise(open_clip.CLIP(**OPEN_CLIP)).state_dict()
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "open_clip_model.safetensors")
+    tiny_checkpoints.write_open_clip(folder)
     return "open_clip", lambda: open_clip.CLIP(**OPEN_CLIP).visual
 
 

@@ -1,13 +1,11 @@
 """Source `urls`: tables of addresses on this machine and behind an address of their own."""
 
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
 import pytest
+from image_server import ImageServer
 
 from geoprobe.images import sources, urls
 from geoprobe.images.fetch import FetchError
@@ -40,18 +38,16 @@ def listed(tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path):
-    """The address of the folder of the tables."""
+def address(listed, direct):
+    """Write a table, as `listed`; returns its address on a server."""
+    with ImageServer() as server:
 
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
+        def make(*arguments, **options):
+            path = listed(*arguments, **options)
+            server.files[f"/{path.name}"] = path.read_bytes()
+            return f"{server.root}/{path.name}"
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "tables")))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+        yield make
 
 
 def listing(options, folder=None):
@@ -79,9 +75,9 @@ def test_a_list_of_addresses_can_be_written_to_a_table(listed, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
-def test_a_table_with_an_address_is_fetched_and_read(listed, server, tmp_path, name):
+def test_a_table_with_an_address_is_fetched_and_read(listed, address, tmp_path, name):
     path = listed(name)
-    options = {"path": f"{server}/{name}"}
+    options = {"path": address(name)}
     urls.check(options)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     (entry,) = urls.fetch_metadata(options | {"sha256": digest}, tmp_path / "metadata", NETWORK)
@@ -89,16 +85,16 @@ def test_a_table_with_an_address_is_fetched_and_read(listed, server, tmp_path, n
     pd.testing.assert_frame_equal(listing(options, tmp_path / "metadata"), listing({"path": str(path)}))
 
 
-def test_a_fetched_table_with_another_checksum_is_refused(listed, server, tmp_path):
-    listed()
+def test_a_fetched_table_with_another_checksum_is_refused(address, tmp_path):
+    options = {"path": address(), "sha256": "0" * 64}
     with pytest.raises(FetchError, match=r"list\.csv: checksum wrong"):
-        urls.fetch_metadata({"path": f"{server}/list.csv", "sha256": "0" * 64}, tmp_path / "metadata", NETWORK)
+        urls.fetch_metadata(options, tmp_path / "metadata", NETWORK)
 
 
-def test_a_fetched_table_without_addresses_is_refused(listed, server, tmp_path):
-    listed(columns=["link", *HEADER[1:]])
+def test_a_fetched_table_without_addresses_is_refused(address, tmp_path):
+    options = {"path": address(columns=["link", *HEADER[1:]])}
     with pytest.raises(ValueError, match=r"list\.csv.* no column url\. Rename or add it: each image needs url"):
-        urls.fetch_metadata({"path": f"{server}/list.csv"}, tmp_path / "metadata", NETWORK)
+        urls.fetch_metadata(options, tmp_path / "metadata", NETWORK)
 
 
 def test_a_table_on_this_machine_is_recorded_as_it_is(listed, tmp_path):

@@ -9,8 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from image_server import ImageServer
 
 from geoprobe.images import yfcc100m
 from geoprobe.images.fetch import FetchError
@@ -272,36 +271,20 @@ def test_an_image_with_another_extension_is_also_looked_for_under_it(listed):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """Address of a server of the folder "served"."""
-    (tmp_path / "served").mkdir()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=tmp_path / "served")
-
-        def log_message(self, *_):
-            pass
-
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "*")
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_address[1]}"
-    running.shutdown()
-    thread.join()
-    running.server_close()
+def server(direct):
+    with ImageServer() as server:
+        yield server
 
 
 NETWORK = {"allow_private": True, "attempts": 1, "timeout_s": 30}
 
 
 def test_metadata_are_fetched_checked_and_listed(server, tmp_path):
-    path = tmp_path / "served" / "yfcc100m_dataset.sql"
+    path = tmp_path / "yfcc100m_dataset.sql"
     write_sqlite(path, PHOTOS)
+    server.files[f"/{path.name}"] = path.read_bytes()
     digest = hashlib.md5(path.read_bytes()).hexdigest()
-    options = OPTIONS | {"metadata": f"{server}/{path.name}?version=1", "metadata_md5": digest}
+    options = OPTIONS | {"metadata": f"{server.root}/{path.name}?version=1", "metadata_md5": digest}
     yfcc100m.check(options)
     (entry,) = yfcc100m.fetch_metadata(options, tmp_path / "metadata", NETWORK)
     assert (tmp_path / "metadata" / path.name).read_bytes() == path.read_bytes()
@@ -312,17 +295,17 @@ def test_metadata_are_fetched_checked_and_listed(server, tmp_path):
 
 
 def test_fetched_metadata_with_another_checksum_are_refused(server, tmp_path):
-    (tmp_path / "served" / "a.tsv").write_bytes(text(PHOTOS))
+    server.files["/a.tsv"] = text(PHOTOS)
     with pytest.raises(FetchError, match="checksum wrong"):
         yfcc100m.fetch_metadata(
-            OPTIONS | {"metadata": f"{server}/a.tsv", "metadata_md5": "0" * 32}, tmp_path / "metadata", NETWORK
+            OPTIONS | {"metadata": f"{server.root}/a.tsv", "metadata_md5": "0" * 32}, tmp_path / "metadata", NETWORK
         )
 
 
 def test_a_page_in_place_of_the_metadata_is_refused(server, tmp_path):
-    (tmp_path / "served" / "a.tsv").write_bytes(b"<html>Access denied</html>")
+    server.files["/a.tsv"] = b"<html>Access denied</html>"
     with pytest.raises(ValueError, match=r'metadata ".*a\.tsv" is text of 1 tab-separated'):
-        yfcc100m.fetch_metadata(OPTIONS | {"metadata": f"{server}/a.tsv"}, tmp_path / "metadata", NETWORK)
+        yfcc100m.fetch_metadata(OPTIONS | {"metadata": f"{server.root}/a.tsv"}, tmp_path / "metadata", NETWORK)
 
 
 def test_metadata_on_this_machine_stay_where_they_are_and_are_recorded(tmp_path):

@@ -428,21 +428,11 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
     assert tiny_run.planned(folder=clone) == set()
 
 
+# which jobs read each option is asked in test_options; here that Snakemake re-runs them and what follows
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
         ("probes: {ridge: {seed: 7}}", {"fit_probes"}),
-        ("probes: {ridge: {alphas: {count: 6}}}", {"fit_probes"}),
-        ("probes: {ridge: {threads: 2}}", set()),
-        ("probes: {mlp: {hidden: 8}}", set()),
-        ("probes: {ridge: {cv: [random, blocked]}}", {"fit_probes", "score_baselines"}),
-        ("folds: {buffer_km: 100}", {"assign_folds"}),
-        ("folds: {blocks: geocell}", {"assign_folds"}),
-        ("analysis: {choice: inner}", {"compare_models", "rank_clusters", *CHOICES_SHOWN}),
-        ("analysis: {depth: 0.5}", {"score_probe", *CLOSER}),
-        ("analysis: {dimensions: {random: 2}}", {"ablate_dimensions", "write_methods"}),
-        ("analysis: {correlation: {shares: [0.5]}}", {"relate_clusters", "write_methods"}),
-        ("analysis: {pairs: []}", {"compare_models"}),
         (
             "protocol: paper",
             {
@@ -456,15 +446,7 @@ def test_a_fresh_clone_with_the_results_re_runs_nothing(tiny_run, tmp_path):
                 *CHOICES_SHOWN,
             },
         ),
-        ("clusters: {names: {words: 2}}", {"assign_clusters"}),
-        ("features: {batch_size: 25}", {"extract_features"}),
-        ("encoders: {training: {learning_rate: 0.002}}", {"train_encoder"}),
         ("datasets: {bluemarble-pretrain: {seed: 2}}", {"train_encoder"}),
-        ("analysis: {bootstrap: 60}", {"score_probe", *CLOSER}),
-        ("localizability: {thresholds: [0.0, 0.1, 0.2, 0.4]}", {"rank_clusters", "write_methods"}),
-        ("interventions: {directions: {km: [100]}}", {"write_methods"}),
-        ("figures: {dpi: 50}", PLOTS),
-        ("explorer: {edge: 32}", EXPLORER),
     ],
 )
 def test_a_changed_option_re_runs_its_stage_and_what_follows(tiny_run, tmp_path, change, rules):

@@ -14,6 +14,8 @@ import yaml
 from conftest import ROOT, copy_project
 from PIL import Image
 
+from geoprobe.images.sources import SOURCES
+
 pytestmark = pytest.mark.workflow
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -77,8 +79,43 @@ def test_a_figure_is_added_as_its_page_says(tiny_run, tmp_path):
         assert min(picture.size) > 50
 
 
-def test_the_commands_of_the_page_on_privacy_run(tmp_path):
-    assert "write_methods" in follow("privacy.md", copy_project(tmp_path / "clone").folder)
+OWN = {
+    "datasets": {
+        "my-photos": {
+            "source": "table",
+            "path": "photos.csv",
+            "balance": {"minimum": 1, "maximum": 5, "seed": 1},
+            "caption_sets": ["places"],
+        }
+    },
+    "run": {"datasets": ["my-photos"], "models": ["colour-histogram"]},
+    "clusters": {"names": {"set": "places"}},
+}
+
+
+def test_the_page_on_privacy_says_what_runs_and_leaves_nothing_of_a_data_set(tmp_path):
+    folder = copy_project(tmp_path / "clone").folder
+    (folder / "mine.yaml").write_text(yaml.safe_dump(OWN))
+    (folder / "photos.csv").write_text("path,latitude,longitude\na.jpg,48.9,2.4\n")
+    Image.new("RGB", (8, 8)).save(folder / "a.jpg")
+    assert "write_methods" in follow("privacy.md", folder)
+    # every file of a data set that a rule can make, for this one and for one whose name begins alike
+    rules = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    paths = {path for path in re.findall(r'"(results/[^"]*)"', rules) if "{dataset}" in path}
+    assert len(paths) > 100
+    for path in paths:
+        for name in ("my-photos", "my-photos-2"):
+            file = folder / re.sub(r"\{\w+\}", "x", path.replace("{dataset}", name))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    (removal,) = (text for _, text in BLOCK.findall((ROOT / "docs/privacy.md").read_text()) if text.startswith("rm "))
+    lines = [line for line in removal.splitlines() if line.startswith("rm ")]
+    subprocess.run(["bash", "-e", "-c", "\n".join(lines)], cwd=folder, check=True)
+    left = [str(path.relative_to(folder)) for path in (folder / "results").rglob("*") if path.is_file()]
+    # what Snakemake measured of a job, its time and memory, holds nothing of the images
+    left = [path for path in left if not path.startswith("results/benchmarks/")]
+    assert not [path for path in left if re.search(r"/my-photos[./]", path)]
+    assert len([path for path in left if "/my-photos-2" in path]) > 60
 
 
 def messages():
@@ -132,14 +169,27 @@ def keys_of(node, schema):
     return set(properties).union(*(keys_of(part, schema) for part in node.values()))
 
 
-def test_every_key_of_the_schema_is_explained_in_its_section():
+def names_in(text):
+    """Words that stand between backticks."""
+    return set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", text))))
+
+
+def test_every_key_of_the_schema_is_explained_in_its_section_and_each_sources_under_its_name():
     schema = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
     sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     for name, node in schema["properties"].items():
         (section,) = (part for part in sections if f"`{name}`" in part.split("\n", 1)[0])
-        named = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", section))))
-        assert keys_of(node, schema) <= named, name
+        assert keys_of(node, schema) <= names_in(section), name
+    (section,) = (part for part in sections if part.startswith("`datasets`"))
+    # what is shared by all stands before the first source, what is shared by some after the first
+    first, *parts = re.split(r"^\*\*`(\w+)`\*\*", section, flags=re.MULTILINE)
+    own = dict(zip(parts[::2], parts[1::2], strict=True))
+    own["bluemarble"], some = own["bluemarble"].split("Two optional keys are shared", 1)
+    assert set(own) == set(SOURCES)
+    for name, part in own.items():
+        shared = names_in(first) if name == "bluemarble" else names_in(first + some)
+        assert keys_of(schema["$defs"][name], schema) <= names_in(part) | shared, name
 
 
 def test_every_column_of_the_registry_is_explained():

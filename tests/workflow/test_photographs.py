@@ -120,9 +120,9 @@ def landmarks(server, folder):
         line = f"{hashlib.md5(tar).hexdigest()}  images_00{number}.tar\n"
         server.files[f"/landmarks/md5sum/train/md5.images_00{number}.txt"] = line.encode()
 
-    def commons(query):
+    def commons(asked):
         pages = []
-        for title in query["titles"].split("|"):
+        for title in asked.query["titles"].split("|"):
             place = int(title.rsplit(" ", 1)[1])
             latitude, longitude = POSITIONS[place]
             found = {"coordinates": [{"lat": latitude, "lon": longitude, "primary": True, "globe": "earth"}]}

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from geoprobe.analysis.families import split_models
 from geoprobe.analysis.printed import correlation, dimensions, of_whole, transfer, write_tables
 from geoprobe.runtime import rule_log
 
@@ -22,7 +23,8 @@ def write(inputs, paths, protocol):
     tables = {}
     for name in paths:
         frame = pd.read_csv(inputs[name], dtype=words, keep_default_na=False, na_values=[""])
-        tables[name] = SHAPED[name](frame)
+        # a row a model: seeds that share a label are told apart, as in the figures
+        tables[name] = SHAPED[name](split_models(frame))
     write_tables(tables, paths, protocol)
 
 
