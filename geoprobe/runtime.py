@@ -1,6 +1,7 @@
 """What every job does alike: its log, its provenance, and outputs that are whole or absent."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import json
@@ -204,7 +205,7 @@ def rule_log(path, inputs=(), outputs=()):
                 yield
         except Exception as error:
             log.write_line(traceback.format_exc().rstrip())
-            sentence = redact(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            sentence = redact(_sentence(error))
             log.write_line(f"{FAILED} {time.monotonic() - start:.1f} s\n{sentence}")
             err.write(f"{sentence}\n(traceback in {path})\n")
             raise SystemExit(1) from error
@@ -216,6 +217,16 @@ def rule_log(path, inputs=(), outputs=()):
             logging.captureWarnings(False)
         used = sorted(name for name in sys.modules if name == "geoprobe" or name.startswith("geoprobe."))
         log.write_line(f"modules: {' '.join(used)}\n{FINISHED} {time.monotonic() - start:.1f} s")
+
+
+def _sentence(error):
+    """An error in one line, and a full disk that led to it: a library that cannot clean up hides it behind its own."""
+    told, before = f"{type(error).__name__}: {error}", error
+    while (before := before.__cause__ or before.__context__) is not None:
+        if isinstance(before, OSError) and before.errno in (errno.ENOSPC, errno.EDQUOT):
+            told += f" (after {type(before).__name__}: {before})"
+            break
+    return " ".join(told.split())
 
 
 def use_checkout(root):

@@ -262,7 +262,11 @@ def start_two(run, rule, random):
     """A second driver in the same folder while the first one works: it is refused."""
     driver, number = run.begin(rule, random.uniform(0, 1))
     # the first one must not be through before the second has read the workflow
-    os.kill(number, signal.SIGSTOP)
+    try:
+        os.kill(number, signal.SIGSTOP)
+    except ProcessLookupError:  # it is
+        driver.wait(PATIENCE)
+        return None
     try:
         second = subprocess.run(
             run.command("--until", rule), cwd=run.folder, env=environment(), capture_output=True, text=True

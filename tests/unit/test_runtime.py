@@ -1,5 +1,6 @@
 """What every job does alike: its log, its provenance, and outputs that are whole or absent."""
 
+import errno
 import fcntl
 import json
 import os
@@ -452,6 +453,22 @@ def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
     )
     assert (tmp_path / "logs/done.log").read_text().splitlines()[-1].startswith("finished")
     assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/running.log")]
+
+
+def test_a_full_disk_that_a_library_hides_behind_an_error_of_its_own_is_told(tmp_path):
+    def write(number):
+        try:
+            raise OSError(number, os.strerror(number))
+        finally:
+            raise AttributeError("'Stream' object has no attribute 'pos'")
+
+    last = []
+    for number in (errno.ENOSPC, errno.ENOENT):
+        with pytest.raises(SystemExit), rule_log(tmp_path / "job.log"):
+            write(number)
+        last.append((tmp_path / "job.log").read_text().splitlines()[-1])
+    plain = "AttributeError: 'Stream' object has no attribute 'pos'"
+    assert last == [f"{plain} (after OSError: [Errno 28] No space left on device)", plain]
 
 
 BAR = "print('\\rwrite:  10 %', end='', file=sys.stderr, flush=True); "
