@@ -47,19 +47,18 @@ def checked_models():
 
 @functools.cache
 def code_digest(rule_name, table=(), used=None):
-    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times.
-
-    A job itself needs none: what it was made of is recorded where Snakemake was started.
-    """
-    if not workflow.is_main_process:
-        return None
+    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times."""
     script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
     return digest_script(script, table=table, used=used)
 
 
 def source_digest(rule_name):
-    """Digest of the script of a rule and of the package modules that it reaches."""
-    return code_digest(rule_name)
+    """A function that digests the script of a rule and the package modules that it reaches.
+
+    As all digests it is taken when a job is asked for it. On a cluster a job reads all rules again, and needs its own
+    digest alone: what an unfinished job has left is of use to the same code only.
+    """
+    return lambda wildcards: code_digest(rule_name)
 
 
 def model_digest(rule_name):

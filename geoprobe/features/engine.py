@@ -101,6 +101,7 @@ def extract_features(
     shard=0,
     shards=1,
     device="cpu",
+    code="",
 ):
     """Extract the features of one shard of a data set with a model, and write its feature store.
 
@@ -120,6 +121,7 @@ def extract_features(
         dtype: float32 or float16, in which features are stored.
         shard, shards: which part of the images, counted from 0, of how many.
         device: torch device.
+        code: digest of the code; what other code has left unfinished is not used.
 
     Raises:
         FloatingPointError: a feature is not finite; names layer and image.
@@ -150,7 +152,7 @@ def extract_features(
         # what decides about the values; two runs, or two shards, that agree in it can go together
         making = attributes | {"prompt_options": prompt, "chunk": chunk, "shards": shards}
         making = json.dumps(making, sort_keys=True, default=str)
-        key = hashlib.sha256(json.dumps([making, shard]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([making, shard, code]).encode()).hexdigest()
         attributes |= {"making": making, "shard": f"{shard}/{shards}"}
         partial = partial_of(output)
         there = partial.stat().st_blocks * 512 if partial.is_file() else 0

@@ -64,6 +64,7 @@ def test_train_writes_the_encoder_that_the_rule_wrote(results, tmp_path):
         1,
         "cpu",
         1,
+        "",
     )
     name = "model.safetensors"
     assert (tmp_path / "random-seed1" / name).read_bytes() == (results / "encoders/random-seed1" / name).read_bytes()

@@ -341,7 +341,7 @@ def test_a_partial_file_of_other_weights_is_started_anew(made, tmp_path, killed,
     killed(output, 3)
     other = make_row(tmp_path / "other", seed=2)
     extract((made[0], other), output)
-    assert "other images, weights or options; starting anew" in capsys.readouterr().out
+    assert "other images, weights, options or code; starting anew" in capsys.readouterr().out
     assert_same(output, extract((made[0], other), tmp_path / "clean.h5"))
 
 
@@ -366,6 +366,7 @@ def test_a_partial_file_of_other_images_is_started_anew(made, tmp_path, killed, 
         {"dtype": "float16"},
         {"shards": 2},
         {"shards": 1, "shard": 0, "layers": [0, 1]},
+        {"code": "edited"},
     ],
     ids=str,
 )
