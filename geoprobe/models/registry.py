@@ -70,6 +70,11 @@ def _mistake(row):
             if row[key] != value:
                 return f'{key} is "{row[key]}"; the loader histogram has no files and counts in float32: write {value}.'
         return ""
+    if is_random(row) and row["supervision"] != "baseline":
+        return (
+            f'supervision is "{row["supervision"]}", and random weights have learned nothing: write baseline, or have '
+            "the trained model read with random weights as well by run.untrained."
+        )
     if row["weights"] == "none":
         return f"weights is none; the loader {row['loader']} reads some: write safetensors, any or random."
     if row["loader"] == "local":
