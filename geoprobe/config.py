@@ -121,6 +121,21 @@ def check_texts(values, key="config"):
                 raise ValueError(f"{key} is {values!r}, and the report cannot hold {mark}; write it without.")
 
 
+def check_labels(models):
+    """Raise ValueError where two models of a run have one label, under which figures would show one mean of both.
+
+    The seeds of an encoder, and those of random weights, are one family and are averaged on purpose.
+    """
+    families = {}
+    for row in models.values():
+        other = families.setdefault(row["label"], row["family"])
+        if other != row["family"]:
+            raise ValueError(
+                f'config: run.models has {other} and {row["family"]}, both with the label "{row["label"]}" in the '
+                "registry; give each a label of its own."
+            )
+
+
 def check_references(config, registry):
     """Raise ValueError where one key names what another does not have, or two keys do not fit together."""
     run, encoders = config["run"], config["encoders"]
@@ -253,6 +268,7 @@ def check_config(config, root):
         models = expand_untrained(models, config["run"]["untrained"])
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
+    check_labels(models)
     check_clusters(config, models, registry, root)
     check_interventions(config, registry, models)
     for name, row in models.items():

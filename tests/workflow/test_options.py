@@ -671,7 +671,11 @@ def test_another_value_in_a_models_row_re_runs_what_reads_it(folder, column):
 
 def test_random_weights_do_not_stand_for_the_checkpoint_whose_architecture_they_have(folder):
     random = {"id": "openai/clip-vit-base-patch32", "weights": "random", "supervision": "baseline"}
-    lines = [COLUMNS, (ROW | random).values(), (ROW | random | {"model": "other", "weights": "any"}).values()]
+    lines = [
+        COLUMNS,
+        (ROW | random).values(),
+        (ROW | random | {"model": "other", "label": "Other", "weights": "any"}).values(),
+    ]
     (folder / "mine.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
     config = merge(BASE, {"registry": "mine.tsv", "run": {"models": ["mine", "other", "clip-b32"], "untrained": [1]}})
     config["interventions"] = {name: {"models": []} for name in ("directions", "steering", "finetuning")}
