@@ -9,7 +9,7 @@ import pytest
 import shapely
 from image_server import ImageServer
 
-from geoprobe.geodesy import EARTH_RADIUS_KM
+from geoprobe.geodesy import EARTH_RADIUS_KM, great_circle_km
 from geoprobe.images import polygons
 from geoprobe.images.boundaries import fetch_boundaries
 from geoprobe.images.polygons import read_layers
@@ -170,3 +170,39 @@ def test_a_member_that_has_changed_and_not_its_size_is_unpacked_anew(tmp_path):
         fetch_boundaries({"coast_km": 0, "layers": [layer]}, tmp_path / "own.json", {})
         (unpacked,) = read_layers(tmp_path / "own.json")["layers"]
         assert Path(unpacked["path"]).read_bytes() == unit(code, 0)
+
+
+def test_the_nearest_coast_is_so_in_km_and_not_in_degrees(tmp_path):
+    """At 80° N a degree of longitude is a sixth of one of latitude: 6 km to the east are more degrees than 11 north."""
+    east, north = 6 / (DEGREE_KM * np.cos(np.radians(80))), 11 / DEGREE_KM
+    assert east > north
+    boxes = {"FRA": shapely.box(-1, 80 + north, 1, 85), "DEU": shapely.box(east, 79, 20, 81)}
+    frame = geopandas.GeoDataFrame({"GID_0": [*boxes]}, geometry=[*boxes.values()], crs="EPSG:4326")
+    frame.to_file(tmp_path / "arctic.gpkg")
+    layers = [{"path": str(tmp_path / "arctic.gpkg"), "country": "GID_0"}]
+    for reach, code in ((5.9, ""), (6.1, "DE"), (20, "DE")):
+        units = polygons.administrative_units(np.array([(80.0, 0.0)]), layers, coast_km=reach)
+        assert units["country_code"].tolist() == [code]
+
+
+def test_the_nearest_of_many_coasts_is_that_of_distances_to_many_points_of_them(tmp_path):
+    generator = np.random.default_rng(1)
+    corners = np.column_stack([generator.uniform(-30, 30, 60), generator.uniform(60, 75, 60)])
+    shapes = [
+        shapely.Polygon(corner + np.array([(0, 0), *generator.uniform(0, 1.5, (2, 2))])).buffer(0) for corner in corners
+    ]
+    frame = geopandas.GeoDataFrame({"GID_0": [f"c{k}" for k in range(60)]}, geometry=shapes, crs="EPSG:4326")
+    frame.to_file(tmp_path / "many.gpkg")
+    positions = np.column_stack([generator.uniform(60, 75, 200), generator.uniform(-30, 30, 200)])
+    layers = [{"path": str(tmp_path / "many.gpkg"), "country": "GID_0"}]
+    found = polygons.administrative_units(positions, layers, coast_km=60)
+    dense = [shapely.get_coordinates(shapely.segmentize(shape.boundary, 0.002))[:, ::-1] for shape in shapes]
+    away = np.column_stack([[great_circle_km(here, points).min() for here in positions] for points in dense])
+    inside = np.column_stack([shapely.contains_xy(shape, positions[:, 1], positions[:, 0]) for shape in shapes])
+    away[inside] = 0
+    first, second = np.sort(away, axis=1)[:, :2].T
+    told = (second - first > 0.2) & (np.abs(first - 60) > 0.2)
+    expected = np.where(first <= 60, [f"c{k}" for k in away.argmin(axis=1)], "")
+    assert told.sum() > 150
+    assert {"", *expected[told]} <= {*found["country_code"]}
+    assert found["country_code"].to_numpy()[told].tolist() == expected[told].tolist()
