@@ -236,7 +236,11 @@ class Job:
             for _, batch in load_batches(self.batches, [[largest] * count], workers=0):
                 self._extract(batch)
 
-        return memory.measure_batch(self._devices(), run)
+        try:
+            return memory.measure_batch(self._devices(), run)
+        except torch.OutOfMemoryError as error:
+            problem = str(error).partition("\n")[0]
+        raise self._too_large(largest, problem)
 
     def run(self, chunks, batch_size, writer, name):
         """Extract what is left.
@@ -283,12 +287,15 @@ class Job:
                 break
         return without(chunks, finished)
 
+    def _too_large(self, row, problem):
+        return MemoryError(
+            f"{self.device} has no memory for image {self.batches.name(row)} alone ({problem}); use a GPU with more "
+            "memory, a lower dtype in the model's row, or a smaller model."
+        )
+
     def _shrink(self, rows, problem):
         if len(rows) == 1:
-            raise MemoryError(
-                f"{self.device} has no memory for image {self.batches.name(rows[0])} alone ({problem}); use a GPU "
-                "with more memory, a lower dtype in the model's row, or a smaller model."
-            )
+            raise self._too_large(rows[0], problem)
         costs = self._costs(rows) if self.measure else None
         smaller = halve(self.size, rows, costs, self.reference)
         print(f"out of memory with {len(rows)} images; going on with batches of {smaller:g} instead of {self.size:g}")

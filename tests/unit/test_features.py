@@ -549,6 +549,19 @@ def test_memory_that_does_not_hold_one_image_is_an_error_that_names_it(made, tmp
         extract(made, tmp_path / "f.h5")
 
 
+def test_so_it_is_where_the_batch_is_measured(made, tmp_path, monkeypatch):
+    store, row = made
+    model = engine.load_placed(row, None, None, "sound", torch.device("cpu"), tmp_path / "offload")
+    job = engine.Job(store, model, {}, torch.device("cuda"), torch.float32, 0, range(COUNT))
+
+    def full(batch):
+        raise torch.OutOfMemoryError(f"CUDA out of memory with {images_in(batch)} images\nmore")
+
+    monkeypatch.setattr(job, "_extract", full)
+    with pytest.raises(MemoryError, match=r"cuda has no memory for image image 0 alone \(CUDA .* with 1 images\);"):
+        job._choose_size("auto")
+
+
 def test_a_disk_without_room_is_refused_before_any_forward_pass(made, tmp_path, changed_model, monkeypatch, capsys):
     changed_model(limited(0))  # any forward pass would fail
     monkeypatch.setattr(memory, "free_disk", lambda folder: 6000)
