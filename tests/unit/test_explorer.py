@@ -71,6 +71,13 @@ def test_a_layer_chosen_fold_by_fold_is_read_fold_by_fold(tmp_path):
     np.testing.assert_allclose(at[1:, 0], np.clip(expected[1:, 0], -90, 90), atol=1e-5)
 
 
+def test_a_cluster_may_be_called_none_or_na(tmp_path):
+    files = Files(tmp_path)
+    pd.DataFrame({"cluster": ["0", "1"], "name": ["NA", "None"]}).to_csv(tmp_path / "clusters.csv", index=False)
+    shown = prepare(*files.arguments())["images"]["photos"]["clusters"]
+    assert [shown[cluster]["name"] for cluster in ("0", "1")] == ["NA", "None"]
+
+
 def test_folds_in_another_order_are_joined_and_fits_in_another_order_refused(tmp_path):
     files = Files(tmp_path, layers="1, 0")
     expected = prepare(*files.arguments())
