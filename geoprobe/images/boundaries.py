@@ -4,10 +4,10 @@ import hashlib
 import shutil
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from geoprobe.images import polygons
+from geoprobe.images.addresses import file_name, is_remote
 from geoprobe.images.archives import COMPRESSIONS
 from geoprobe.images.fetch import fetch_file
 from geoprobe.images.files import whole_archive
@@ -34,10 +34,10 @@ def fetch_boundaries(options, manifest, network):
     layers, fetched = [], {}
     for layer in options["layers"]:
         path = layer["file"]
-        if path.startswith(("http://", "https://")):
+        if is_remote(path):
             if path not in fetched:
                 fetched[path] = _fetch(path, folder, network)
-            path = _place(folder, path, unquote(urlsplit(path).path))
+            path = _place(folder, path, file_name(path))
         if "member" in layer:
             path = _extract(Path(path), layer["member"], folder)
         levels = {key: layer[key] for key in ("layer", *polygons.LEVELS) if key in layer}
@@ -48,18 +48,17 @@ def fetch_boundaries(options, manifest, network):
 
 
 def _fetch(url, folder, network):
-    # without a query, which may hold a token
-    return fetch_file(url, _place(folder, url, unquote(urlsplit(url).path)), network)
+    return fetch_file(url, _place(folder, url, file_name(url)), network)
 
 
-def _place(folder, origin, path):
-    """Where a file goes: under its last name, in a folder of its origin's own, as FRA/adm2.geojson has a namesake."""
-    return folder / hashlib.sha256(origin.encode()).hexdigest()[:8] / PurePosixPath(path).name
+def _place(folder, origin, name):
+    """Where a file goes: under its name, in a folder of its origin's own, as FRA/adm2.geojson has a namesake."""
+    return folder / hashlib.sha256(origin.encode()).hexdigest()[:8] / name
 
 
 def _extract(archive, member, folder):
     """One member of a zip file as a file in the folder, under its last name."""
-    target = _place(folder, f"{archive}/{member}", member)
+    target = _place(folder, f"{archive}/{member}", Path(member).name)
     target.parent.mkdir(exist_ok=True)
     with whole_archive(archive), zipfile.ZipFile(archive) as file:
         names = file.namelist()

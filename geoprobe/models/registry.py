@@ -46,6 +46,15 @@ def did_you_mean(value, allowed):
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
+def check_name(key, name, allowed, where):
+    """Raise ValueError where a key of the configuration names what is not there, with what is and the nearest."""
+    if name not in allowed:
+        raise ValueError(
+            f'config: {key} names "{name}", which is not in {where}; there are: {", ".join(allowed)}.'
+            f"{did_you_mean(name, allowed)}"
+        )
+
+
 def _is_positive(text):
     try:
         return 0 < float(text) < float("inf")

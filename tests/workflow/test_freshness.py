@@ -100,6 +100,7 @@ CHOICES_SHOWN = {"plot_objectives", "plot_heatmap", "plot_captions", "plot_local
 
 # What only other sources use.
 ELSEWHERE = [
+    "addresses",
     "archives",
     "boundaries",
     "commons",
