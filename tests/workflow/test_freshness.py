@@ -241,6 +241,9 @@ USERS = {
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
     "geoprobe.tables": {"write_tables", "write_analysis_tables"},
+    "geoprobe.numbers": {"write_tables", "write_analysis_tables", "plot_heatmap", "plot_fairness", "plot_layers"}
+    | CORRELATIONS
+    | TRANSFERS,
     "geoprobe.latex": {"write_tables", "write_analysis_tables", "write_methods"},
     "geoprobe.software": {"write_methods"},
     "geoprobe.methods": {"write_methods"},
