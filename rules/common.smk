@@ -53,11 +53,13 @@ def code_digest(rule_name, table=(), used=None):
 
 
 def source_digest(rule_name):
-    """A function that digests the script of a rule and the package modules that it reaches.
+    """Digest of the script of a rule and of the package modules that it reaches, or a function that takes it.
 
-    As all digests it is taken when a job is asked for it. On a cluster a job reads all rules again, and needs its own
-    digest alone: what an unfinished job has left is of use to the same code only.
+    Where Snakemake was started it is taken at once: what is recorded is the code that the run began with. On a cluster
+    a job reads all rules again and takes its own alone: what an unfinished job has left is of use to the same code only.
     """
+    if workflow.is_main_process:
+        return code_digest(rule_name)
     return lambda wildcards: code_digest(rule_name)
 
 

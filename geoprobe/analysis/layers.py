@@ -94,8 +94,8 @@ def last_predictions(fits, truth, ids, poolings, target, cv):
         towers = sorted(set(file) - BESIDE, key=lambda name: (name != "vision", name))
         found = next(((name, pooling) for name in towers for pooling in poolings if pooling in file[name]), None)
         if found is None:
-            has = "; ".join(f"the {name} tower has {', '.join(file[name])}" for name in towers)
-            raise ValueError(f"{fits}: {has}; none is one of analysis.poolings, so add one there")
+            has = " and ".join(f"the {name} tower has {', '.join(file[name])}" for name in towers)
+            raise ValueError(f"{fits}: {has}, none of analysis.poolings; add one of these there")
         layer = max(file["/".join(found)], key=int)
         fit = find_fit(file, (*found, layer), ALL, target, cv)
         if fit is None:

@@ -95,7 +95,7 @@ def test_a_model_without_a_fitted_vision_tower_is_shown_by_another(script, tmp_p
 
 
 def test_a_model_with_none_of_the_poolings_is_refused_with_what_it_has(script, tmp_path, monkeypatch):
-    told = "the vision tower has maxmin, mean; the text tower has mean; none is one of analysis.poolings"
+    told = r"the vision tower has maxmin, mean and the text tower has mean, none of analysis\.poolings"
     with pytest.raises(ValueError, match=told):
         plot(script, tmp_path, monkeypatch, {}, ["vision/mean/3", "vision/maxmin/3", "text/mean/3"])
 
