@@ -11,6 +11,7 @@ from geoprobe.images.units import GAZETTEER
 from geoprobe.interventions.options import check_interventions
 from geoprobe.models.prompts import resolve_prompt
 from geoprobe.models.registry import (
+    check_name,
     did_you_mean,
     expand_seeds,
     expand_untrained,
@@ -95,14 +96,6 @@ def check_schema(config, schema):
         raise ValueError("\n".join(sentences))
 
 
-def _check_name(key, name, allowed, where):
-    if name not in allowed:
-        raise ValueError(
-            f'config: {key} names "{name}", which is not in {where}; there are: {", ".join(allowed)}.'
-            f"{did_you_mean(name, allowed)}"
-        )
-
-
 def check_texts(values, key="config"):
     """Raise ValueError where a text of the configuration or the registry would end a script element of the report.
 
@@ -121,23 +114,38 @@ def check_texts(values, key="config"):
                 raise ValueError(f"{key} is {values!r}, and the report cannot hold {mark}; write it without.")
 
 
+def check_labels(models):
+    """Raise ValueError where two models of a run have one label, under which figures would show one mean of both.
+
+    The seeds of an encoder, and those of random weights, are one family and are averaged on purpose.
+    """
+    families = {}
+    for row in models.values():
+        other = families.setdefault(row["label"], row["family"])
+        if other != row["family"]:
+            raise ValueError(
+                f'config: run.models has {other} and {row["family"]}, both with the label "{row["label"]}" in the '
+                "registry; give each a label of its own."
+            )
+
+
 def check_references(config, registry):
     """Raise ValueError where one key names what another does not have, or two keys do not fit together."""
     run, encoders = config["run"], config["encoders"]
     for index, name in enumerate(run["datasets"]):
-        _check_name(f"run.datasets[{index}]", name, config["datasets"], "datasets")
+        check_name(f"run.datasets[{index}]", name, config["datasets"], "datasets")
     tables = " and ".join(filter(None, [REGISTRY, config["registry"]]))
     for index, name in enumerate(run["models"]):
-        _check_name(f"run.models[{index}]", name, registry, tables)
+        check_name(f"run.models[{index}]", name, registry, tables)
     for index, name in enumerate(run["prompts"]):
-        _check_name(f"run.prompts[{index}]", name, ["none", *config["prompts"]], "prompts")
+        check_name(f"run.prompts[{index}]", name, ["none", *config["prompts"]], "prompts")
         try:
             resolve_prompt(config["prompts"], name)
         except ValueError as error:
             raise ValueError(f"config: {error}") from error
     for index, name in enumerate(run["probes"]):
-        _check_name(f"run.probes[{index}]", name, config["probes"], "probes")
-    _check_name("encoders.dataset", encoders["dataset"], config["datasets"], "datasets")
+        check_name(f"run.probes[{index}]", name, config["probes"], "probes")
+    check_name("encoders.dataset", encoders["dataset"], config["datasets"], "datasets")
     architecture = encoders["architecture"]
     for key, divisor in (("image_size", "patch_size"), ("width", "heads")):
         if architecture[key] % architecture[divisor]:
@@ -149,10 +157,10 @@ def check_references(config, registry):
     for name, options in encoders["objectives"].items():
         if options["objective"] == "text":
             key = f"encoders.objectives.{name}.captions"
-            _check_name(key, options["captions"], sets, f"the caption sets of {encoders['dataset']}")
+            check_name(key, options["captions"], sets, f"the caption sets of {encoders['dataset']}")
     for name, options in config["datasets"].items():
         units = options["balance"].get("units", GAZETTEER)
-        _check_name(f"datasets.{name}.balance.units", units, [GAZETTEER, *config["boundaries"]], "boundaries")
+        check_name(f"datasets.{name}.balance.units", units, [GAZETTEER, *config["boundaries"]], "boundaries")
     for name in run["datasets"]:
         named = caption_set(config["clusters"], name)
         # what an HDF5 file holds is known once it has been read
@@ -164,7 +172,7 @@ def check_references(config, registry):
                     f"{', '.join(sets) or 'no captions'}; choose one of these, or clusters.names.by: number."
                 )
     for part, name in config["published"].items():
-        _check_name(f"published.{part}", name, config["datasets"], "datasets")
+        check_name(f"published.{part}", name, config["datasets"], "datasets")
     tiers = config["localizability"]
     if len(tiers["tiers"]) != len(tiers["thresholds"]) + 1 or sorted(tiers["thresholds"]) != tiers["thresholds"]:
         raise ValueError(
@@ -173,7 +181,7 @@ def check_references(config, registry):
         )
     for index, pair in enumerate(config["analysis"]["pairs"]):
         for side in ("baseline", "text"):
-            _check_name(f"analysis.pairs[{index}].{side}", pair[side], registry, tables)
+            check_name(f"analysis.pairs[{index}].{side}", pair[side], registry, tables)
     check_probes(config)
 
 
@@ -253,12 +261,13 @@ def check_config(config, root):
         models = expand_untrained(models, config["run"]["untrained"])
     except ValueError as error:
         raise ValueError(f"config: {error}") from error
+    check_labels(models)
     check_clusters(config, models, registry, root)
     check_interventions(config, registry, models)
     for name, row in models.items():
         if is_encoder(row):
             objectives = config["encoders"]["objectives"]
-            _check_name(f"run.models ({name})", trained_as(row), objectives, "encoders.objectives")
+            check_name(f"run.models ({name})", trained_as(row), objectives, "encoders.objectives")
     for row in models.values():
         try:
             files_of(row)

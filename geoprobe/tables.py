@@ -1,6 +1,5 @@
 """Tables for reading and for papers: CSV, LaTeX (booktabs) and Markdown from one frame."""
 
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from geoprobe import latex
+from geoprobe.numbers import NONE, format_number
 from geoprobe.runtime import replacing
-
-NONE = "–"
-P_VALUE, GENERAL = "p", "g"
 
 
 @dataclass(frozen=True)
@@ -21,8 +18,8 @@ class View:
     Attributes:
         caption: what the numbers are, how intervals were made, by which protocol.
         heads: printed head (with the unit) to a column, or to the columns of a number and of its interval's two ends.
-        digits: by head, see :func:`format_number`; 2 where nothing is said. A column of numbers that is not named here
-            holds names or counts.
+        digits: by head, see :func:`geoprobe.numbers.format_number`; 2 where nothing is said. A column of numbers that
+            is not named here holds names or counts.
         note: column whose texts become a last column where any row has one.
     """
 
@@ -36,23 +33,6 @@ class View:
         """The columns of a frame that are shown."""
         of_heads = ([column] if isinstance(column, str) else list(column) for column in self.heads.values())
         return list(dict.fromkeys(column for columns in of_heads for column in columns))
-
-
-def format_number(value, digits):
-    """A number as it is printed: U+2212 as its minus, no zero before the point, a dash for none.
-
-    Args:
-        value: a number.
-        digits: decimals; :data:`P_VALUE`: three, and "< .001" below; :data:`GENERAL`: as many as it takes, 1e-06.
-    """
-    if pd.isna(value):
-        return NONE
-    if digits == P_VALUE:
-        return "< .001" if value < 0.001 else format_number(value, 3)
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:g}" if digits == GENERAL else f"{value:z,.{digits}f}"
-    return re.sub(r"^(−?)0\.", r"\1.", text.replace("-", "−"))
 
 
 def format_interval(value, low, high, digits):

@@ -47,19 +47,20 @@ def checked_models():
 
 @functools.cache
 def code_digest(rule_name, table=(), used=None):
-    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times.
-
-    A job itself needs none: what it was made of is recorded where Snakemake was started.
-    """
-    if not workflow.is_main_process:
-        return None
+    """Digest of the code of a rule, taken once: hundreds of jobs share it, and each is asked several times."""
     script = f"{workflow.basedir}/workflow/scripts/{rule_name}.py"
     return digest_script(script, table=table, used=used)
 
 
 def source_digest(rule_name):
-    """Digest of the script of a rule and of the package modules that it reaches."""
-    return code_digest(rule_name)
+    """Digest of the script of a rule and of the package modules that it reaches, or a function that takes it.
+
+    Where Snakemake was started it is taken at once: what is recorded is the code that the run began with. On a cluster
+    a job reads all rules again and takes its own alone: what an unfinished job has left is of use to the same code only.
+    """
+    if workflow.is_main_process:
+        return code_digest(rule_name)
+    return lambda wildcards: code_digest(rule_name)
 
 
 def model_digest(rule_name):

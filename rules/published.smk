@@ -12,12 +12,14 @@ OUTPUTS
 
 import csv
 
-# Data sets, prompts and rows that stand for the paper's; an untrained copy bears its checkpoint's name and no more.
+from geoprobe.models.weights import is_random
+
+# Data sets, prompts and rows that stand for the paper's; one with random weights bears a checkpoint's name and no more.
 COMPARED = {
     "models": {
         row["family"]: {"id": row["id"], "label": row["label"]}
         for row in MODELS.values()
-        if needs_weights(row) and not row["family"].endswith("-untrained")
+        if needs_weights(row) and not is_random(row)
     },
     "protocol": config["protocol"],
     "datasets": config["published"],

@@ -49,6 +49,7 @@ class Files:
             chosen = []
             fits = folder / f"{model}.h5"
             with h5py.File(fits, "w") as file:
+                file["ids"] = ids
                 for cluster, rows in self.members.items():
                     file[f"rows/{cluster}"] = rows
                     for layer in (0, 1):

@@ -104,6 +104,11 @@ class Files:
             "intercepts": np.array(offsets, dtype=np.float32),
         }
 
+    def swap_ids(self):
+        """Let the fits be of the same images in another order."""
+        with h5py.File(self.fits, "r+") as file:
+            file["ids"][:2] = file["ids"][1], file["ids"][0]
+
     def predictions(self, where, cluster, target="degrees", cv="random"):
         """Held-out predictions as the fits hold them."""
         with h5py.File(self.fits, "r") as file:

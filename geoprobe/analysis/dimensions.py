@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -17,7 +16,7 @@ from geoprobe.analysis.layers import (
 from geoprobe.features.store import read_features
 from geoprobe.images.store import read_positions
 from geoprobe.probes.folds import Split, unit_of
-from geoprobe.probes.labels import join_on_ids
+from geoprobe.probes.labels import join_on_ids, open_fits
 from geoprobe.probes.ridge import fit_folds
 
 AXES = ("latitude", "longitude")
@@ -182,7 +181,7 @@ def ablate_dimensions(fits, features, store, folds, cvs, poolings, layers, optio
     table = join_on_ids(ids, pd.read_parquet(folds), folds)
     impossible = table.attrs.get("impossible", {})
     frames = []
-    with h5py.File(fits, "r") as file:
+    with open_fits(fits, ids) as file:
         probe = json.loads(file.attrs["options"])
         grid = probe.get("alphas")
         if probe["kind"] != "ridge":

@@ -1,6 +1,5 @@
 """Who is placed well? Errors of held-out predictions by continent and by how densely the data cover a place."""
 
-import h5py
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
@@ -12,7 +11,7 @@ from geoprobe.geodesy import EARTH_RADIUS_KM, great_circle_km, to_sphere, wrap_l
 from geoprobe.images.countries import continent_of, country_code
 from geoprobe.images.store import read_columns, read_positions
 from geoprobe.probes.folds import unit_of
-from geoprobe.probes.labels import ALL, join_on_ids
+from geoprobe.probes.labels import ALL, join_on_ids, open_fits
 from geoprobe.probes.metrics import GEOSCORE_KM, to_positions
 
 NEAR_KM = 250
@@ -156,7 +155,7 @@ def score_fairness(fits, store, folds, target, cvs, poolings, layers, resamples,
         "density": {name: thirds == name for name in THIRDS},
     }
     rows = []
-    with h5py.File(fits, "r") as file:
+    with open_fits(fits, ids) as file:
         for where in shown_layers(fitted_layers(file), poolings, layers):
             for cv in cvs:
                 keys = {**dict(zip(("tower", "pooling", "layer"), where, strict=True)), "target": target, "cv": cv}

@@ -34,6 +34,11 @@ def read_summary(path, columns=None, **conditions):
     return frame[(frame[list(conditions)] == list(conditions.values())).all(axis=1)] if conditions else frame
 
 
+def read_clusters(path, **conditions):
+    """Rows of a table whose clusters are numbers, such as their ranking; one may be called "NA" or "None"."""
+    return read_summary(path, **conditions).astype({"cluster": int})
+
+
 def select(frame, **conditions):
     """Rows in which each named column has the given value.
 

@@ -2,12 +2,11 @@
 
 import functools
 
-import h5py
 import numpy as np
 
 from geoprobe.analysis.bootstrap import draw_weights, interval, resampled_r2, resampled_squares, unit_sums
 from geoprobe.analysis.selection import choose_depth, list_candidates
-from geoprobe.probes.labels import ALL
+from geoprobe.probes.labels import ALL, open_fits
 from geoprobe.probes.metrics import r2, to_positions
 
 BESIDE = {"ids", "rows", "labels", "deviations"}  # what a file of fits holds beside towers
@@ -74,35 +73,37 @@ def find_fit(fits, where, cluster, target, cv):
     return None if group is None else group["none"]
 
 
-def last_predictions(fits, truth, poolings, target, cv):
-    """Held-out predictions of the vision tower's last layer with the first pooling that it has.
+def last_predictions(fits, truth, ids, poolings, target, cv):
+    """Held-out predictions of the vision tower's last layer with the first pooling that it has, else of another's.
 
     Args:
         fits: path of the file.
         truth: latitude and longitude of all images in degrees, shape (n, 2).
+        ids: of all images, shape (n,).
         poolings: names, the preferred first.
         target, cv: names.
 
     Returns:
-        Pooling and layer, in words, and true and predicted positions of the images that were tested, shape (m, 2) each;
-        m is 0 where the data set cannot have this cross-validation, or nothing could be tested in it.
+        Tower, pooling and layer, in words, and true and predicted positions of the images that were tested, shape
+        (m, 2) each; m is 0 where the data set cannot have this cross-validation, or nothing could be tested in it.
 
     Raises:
-        ValueError: the tower has none of the poolings; names those that it has.
+        ValueError: no tower has any of the poolings; names those that they have. Or the fits are of other images.
     """
-    with h5py.File(fits, "r") as file:
-        pooling = next((name for name in poolings if name in file["vision"]), None)
-        if pooling is None:
-            has = ", ".join(file["vision"])
-            raise ValueError(f"{fits}: the vision tower has {has}, none of analysis.poolings; add one of these there")
-        layer = max(file[f"vision/{pooling}"], key=int)
-        fit = find_fit(file, ("vision", pooling, layer), ALL, target, cv)
+    with open_fits(fits, ids) as file:
+        towers = sorted(set(file) - BESIDE, key=lambda name: (name != "vision", name))
+        found = next(((name, pooling) for name in towers for pooling in poolings if pooling in file[name]), None)
+        if found is None:
+            has = " and ".join(f"the {name} tower has {', '.join(file[name])}" for name in towers)
+            raise ValueError(f"{fits}: {has}, none of analysis.poolings; add one of these there")
+        layer = max(file["/".join(found)], key=int)
+        fit = find_fit(file, (*found, layer), ALL, target, cv)
         if fit is None:
-            return pooling, layer, np.empty((0, 2)), np.empty((0, 2))
+            return *found, layer, np.empty((0, 2)), np.empty((0, 2))
         predicted = fit["predictions"][:].astype(np.float64)
     tested = np.isfinite(predicted).all(axis=1)
     at = to_positions(predicted[tested], target) if tested.any() else np.empty((0, 2))
-    return pooling, layer, truth[tested], at
+    return *found, layer, truth[tested], at
 
 
 def fold_coefficients(fit, path):

@@ -14,6 +14,8 @@ KEYS = ["quantity", "checkpoint", "of", "share"]
 # Folds, choice of the layer and which R2, of the paper.
 PAPER = ("random", "maximum", "r2_folds")
 OF_PAPER, OF_RUN = "paper", "run"
+NO_INTERVAL = "no interval of ours"
+NONE_OF_FOLDS = f"{NO_INTERVAL}: that of R² is of all images together, not of the mean over folds"
 AXES = ("latitude", "longitude")
 DIMENSIONS = {"coefficients": "geographic dimensions", "random": "random dimensions"}
 STEERED = ("stability", "efficacy", "success")
@@ -60,8 +62,10 @@ def difference_interval(ours, low, high, published, published_low, published_hig
             number, the published value counts as exact.
 
     Returns:
-        low and high, shape (n,); not a number where ours are.
+        low and high, shape (n,); not a number where ours are. An interval that leaves its own estimate out, as one of
+        percentiles may, reaches to it.
     """
+    low, high = np.minimum(low, ours), np.maximum(high, ours)
     below = np.where(np.isnan(published_high), 0, published_high - published)
     above = np.where(np.isnan(published_low), 0, published - published_low)
     return ours - published - np.hypot(ours - low, below), ours - published + np.hypot(high - ours, above)
@@ -121,6 +125,8 @@ def prompted_r2(choices, probes, shown, datasets, asking):
             (rows["dataset"] == datasets["landmarks"]) & (rows["cluster"] == "all") & rows["prompt"].isin(asking)
         ]
         for row in rows.to_dict("records"):
+            # the interval is around the R2 of all images together, and the mean over folds may lie outside of it
+            pooled = column == "r2"
             found.append(
                 {"quantity": "prompted_r2", "family": row["family"], "protocol": protocol, "cv": cv, "choice": choice}
                 | {
@@ -128,8 +134,9 @@ def prompted_r2(choices, probes, shown, datasets, asking):
                     "where": f"{row['tower']}, prompt {row['prompt']} ({row['probe']})",
                     "ours": row[column],
                 }
-                # the interval is around the R2 of all images together
-                | {"low": row["low"], "high": row["high"], "n": row["images"], "reason": row["reason"]}
+                | {"low": row["low"] if pooled else np.nan, "high": row["high"] if pooled else np.nan}
+                | {"n": row["images"]}
+                | {"reason": row["reason"] if pooled or pd.isna(row[column]) else NONE_OF_FOLDS}
             )
     return found
 
@@ -212,7 +219,7 @@ def compare(numbers, found, models):
     """
     ours = pd.DataFrame(found, columns=["family", *(name for name in OURS if name != "checkpoint")])
     ours["checkpoint"] = ours["family"].map({family: row["id"] for family, row in models.items()})
-    ours["of"] = ours["of"].fillna("").astype(str)
+    ours["of"] = ours["of"].astype(object).fillna("").astype(str)
     # shares are joined as they are printed
     sides = [frame.assign(at=_printed(frame["share"])) for frame in (numbers, ours.drop(columns="family"))]
     sides[0] = sides[0].rename(columns={"value": "published", "low": "published_low", "high": "published_high"})
@@ -239,12 +246,12 @@ def _printed(shares):
 
 def _reason(row, labels):
     """Why a row cannot be compared; nothing where it can."""
+    stated = row["reason"] if isinstance(row["reason"], str) else ""
     if not pd.isna(row["ours"]):
-        return "" if row["agree"] else "no interval of ours"
+        return "" if row["agree"] else stated or NO_INTERVAL
     if row["checkpoint"] not in labels:
         return f"no model of the run is {row['checkpoint']}"
-    stated = row["reason"]
-    return stated if isinstance(stated, str) and stated else MISSING[row["quantity"]]
+    return stated or MISSING[row["quantity"]]
 
 
 def tell(compared):

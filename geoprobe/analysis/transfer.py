@@ -1,6 +1,5 @@
 """Transfer: a probe that was trained on one cluster of images, tested on the images of another."""
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -16,7 +15,7 @@ from geoprobe.features.store import read_features
 from geoprobe.geodesy import great_circle_km
 from geoprobe.images.store import read_positions
 from geoprobe.probes.folds import unit_of
-from geoprobe.probes.labels import join_on_ids
+from geoprobe.probes.labels import join_on_ids, open_fits
 from geoprobe.probes.metrics import make_target, r2, to_positions
 
 COLUMNS = [
@@ -120,7 +119,7 @@ def transfer(fits, features, store, folds, target, cvs, poolings, layers, resamp
     table = join_on_ids(ids, pd.read_parquet(folds), folds)
     impossible = table.attrs.get("impossible", {})
     rows = []
-    with h5py.File(fits, "r") as file:
+    with open_fits(fits, ids) as file:
         clusters = fitted_clusters(file)
         members = {name: file["rows"][name][:] for name in clusters}
         for where in shown_layers(fitted_layers(file), poolings, layers):

@@ -6,7 +6,7 @@ Read with the configuration, before any job: importing this module imports nothi
 from pathlib import Path
 
 from geoprobe.clusters.naming import name_by_table, read_names
-from geoprobe.models.registry import LOADERS, did_you_mean, loader_of
+from geoprobe.models.registry import LOADERS, check_name, loader_of
 
 LABELS = "config/cluster_names.csv"  # the names that the paper's authors gave their 40 clusters
 
@@ -117,9 +117,9 @@ def check_clusters(config, models, registry, root):
     clusters, datasets = config["clusters"], config["datasets"]
     by, origin, count = clusters["by"], clusters["from"], clusters["count"]
     for name in by if isinstance(by, dict) else ():
-        _check_name("clusters.by", name, datasets, "datasets")
+        check_name("clusters.by", name, datasets, "datasets")
     if origin is not None:
-        _check_name("clusters.from", origin, datasets, "datasets")
+        check_name("clusters.from", origin, datasets, "datasets")
         others = [name for name in config["run"]["datasets"] if name != origin]
         if others and all(way_of(clusters, name) != "from" for name in others):
             raise ValueError(
@@ -128,8 +128,8 @@ def check_clusters(config, models, registry, root):
             )
     embedding = embedding_of(clusters)
     if isinstance(embedding, dict):
-        _check_name("clusters.embedding.model", embedding["model"], models, "the run's models")
-        _check_name(
+        check_name("clusters.embedding.model", embedding["model"], models, "the run's models")
+        check_name(
             "clusters.embedding.pooling", embedding["pooling"], config["features"]["poolings"], "features.poolings"
         )
     if isinstance(count, dict) and len(range(count["low"], count["high"] + 1, count["step"])) < 3:
@@ -147,7 +147,7 @@ def _check_names(clusters, registry, root):
             raise ValueError(
                 f'config: clusters.names.template is "{names["template"]}"; it must hold {{}} where the label goes.'
             )
-        _check_name("clusters.names.model", names["model"], registry, "config/models.tsv or registry")
+        check_name("clusters.names.model", names["model"], registry, "config/models.tsv or registry")
         try:
             loader = loader_of(registry[names["model"]])
         except (ValueError, OSError) as error:
@@ -165,11 +165,3 @@ def _check_names(clusters, registry, root):
             name_by_table(made["table"], range(clusters["count"]))
     except ValueError as error:
         raise ValueError(f"config: clusters.names: {error}") from error
-
-
-def _check_name(key, name, allowed, where):
-    if name not in allowed:
-        raise ValueError(
-            f'config: {key} names "{name}", which is not in {where}; there are: {", ".join(allowed)}.'
-            f"{did_you_mean(name, allowed)}"
-        )

@@ -52,7 +52,7 @@ def _digest(*values):
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def train_encoder(folder, images, captions, objective, architecture, training, seed, device="cpu", origin=""):
+def train_encoder(folder, images, captions, objective, architecture, training, seed, device="cpu", origin="", code=""):
     """Train an encoder and write it into a folder: model.safetensors, config.json, history.csv.
 
     Args:
@@ -65,6 +65,7 @@ def train_encoder(folder, images, captions, objective, architecture, training, s
         seed: of the weights, the order, the views and the masks.
         device: torch device.
         origin: digest of the images and captions; a checkpoint of others is not resumed.
+        code: digest of the code; a checkpoint of other code is not resumed.
 
     Raises:
         ValueError: the objective needs captions and there are none, or the data set is smaller than a batch.
@@ -87,14 +88,14 @@ def train_encoder(folder, images, captions, objective, architecture, training, s
     else:
         if objective["objective"] == "text" and captions is None:
             raise ValueError("objective text needs captions; name a caption set of the pretraining store")
-        history, config["presentations"] = _fit(folder, encoder, images, captions, config, device)
+        history, config["presentations"] = _fit(folder, encoder, images, captions, config, device, code)
     write_table(pd.DataFrame(history, columns=["epoch", "presentations", "loss"]), folder / "history.csv")
     save_encoder(folder, encoder, config)
     for left in folder.glob(f"{CHECKPOINT}*"):  # with those of jobs killed while they wrote one
         left.unlink(missing_ok=True)
 
 
-def _fit(folder, encoder, images, captions, config, device):
+def _fit(folder, encoder, images, captions, config, device, code):
     training, objective, seed = config["training"], config["objective"], config["seed"]
     vocabulary, tokens, labels = [], None, None
     if captions is not None:
@@ -108,7 +109,7 @@ def _fit(folder, encoder, images, captions, config, device):
         model.parameters(), lr=training["learning_rate"], weight_decay=training["weight_decay"], betas=(0.9, 0.95)
     )
     per_epoch, steps = plan_epochs(len(images), training["presentations"], training["batch_size"], model.views)
-    digest = _digest(config)
+    digest = _digest(config, code)
     start, history = _resume(folder, model, optimizer, digest)
     batch = training["batch_size"]
     progress = tqdm(
@@ -174,7 +175,7 @@ def _resume(folder, model, optimizer, digest):
         print(f"{path}: cannot be read ({type(error).__name__}: {error}); training starts anew")
         return 0, []
     if state["digest"] != digest:
-        print(f"{path}: made with other options or images; training starts anew")
+        print(f"{path}: made with other options, images or code; training starts anew")
         return 0, []
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

@@ -162,7 +162,7 @@ def prepare(paths, stores, jobs, models, shown, options, around=0):
     names = {name: id_bytes(store, options["thumbnails"]) for name, (store, _, _) in stores.items()}
     kept, points, dropped = plan_maps(wanted, shown, options, left, names)
     images = {
-        name: Images(store, folds, pd.read_csv(clusters, dtype={"cluster": str}), options, points)
+        name: Images(store, folds, read_summary(clusters), options, points)
         for name, (store, folds, clusters) in stores.items()
     }
     maps = Maps(jobs, images, shown["target"], shown["poolings"], shown["choice"])

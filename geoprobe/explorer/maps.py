@@ -10,7 +10,7 @@ import pandas as pd
 from geoprobe.analysis.selection import UNCHOSEN
 from geoprobe.geodesy import great_circle_km
 from geoprobe.images.store import decode_image
-from geoprobe.probes.labels import ALL
+from geoprobe.probes.labels import ALL, join_on_ids, open_fits
 from geoprobe.probes.metrics import to_positions
 
 CELL_DEGREES = 4
@@ -91,8 +91,9 @@ class Images:
         self.store, self.options, self.points = store, options, points
         with h5py.File(store, "r") as file:
             self.truth = np.column_stack([file["latitudes"][:], file["longitudes"][:]])
+            self.ids = file["ids"].asstr()[:]
             self.about = {name: str(file.attrs.get(name, "")) for name in ("attribution", "licence", "source")}
-        self.folds = pd.read_parquet(folds)
+        self.folds = join_on_ids(self.ids, pd.read_parquet(folds), folds)
         self.names = {ALL: "All images"} | dict(zip(clusters["cluster"], clusters["name"].astype(str), strict=True))
         self.members, self.sampled = {}, {}
 
@@ -140,8 +141,7 @@ class Images:
             "thumbnails": {},
         }
         if self.options["thumbnails"]:
-            with h5py.File(self.store, "r") as file:
-                content["ids"] = [str(name) for name in file["ids"].asstr()[:][rows]]
+            content["ids"] = [str(name) for name in self.ids[rows]]
         return content
 
     def thumbnails(self, most, left):
@@ -173,7 +173,7 @@ class Maps:
 
     def __init__(self, files, images, target, poolings, choice):
         self.files, self.images, self.target, self.poolings, self.choice = files, images, target, poolings, choice
-        self.numbers, self.made, self.choices = {}, [], {}
+        self.numbers, self.made, self.choices, self.opened = {}, [], {}, set()
 
     def find(self, job, cluster, cv, tower):
         """Number of a map among those made; None where nothing was fitted."""
@@ -184,8 +184,16 @@ class Maps:
             self.made += [] if made is None else [made]
         return self.numbers[key]
 
+    def _open(self, job):
+        """Fits of a job, which are seen to be of the data set's images when they are opened for the first time."""
+        fits = self.files[job][0]
+        if job in self.opened:
+            return h5py.File(fits, "r")
+        self.opened.add(job)
+        return open_fits(fits, self.images[job[0]].ids)
+
     def _make(self, job, cluster, cv, tower):
-        fits, choices = self.files[job]
+        choices = self.files[job][1]
         if job not in self.choices:
             table = pd.read_parquet(choices)
             chosen = (table["choice"] == self.choice) & (table["target"] == self.target) & (table["control"] == "none")
@@ -197,7 +205,7 @@ class Maps:
         if table.empty:
             return None
         images, row = self.images[job[0]], table.iloc[0]
-        with h5py.File(fits, "r") as file:
+        with self._open(job) as file:
             members, shown = images.sample(file, cluster)
             folds = images.folds[cv].to_numpy()[members]
             at = chosen_predictions(file, row, folds, cluster, self.target, cv, self.poolings)

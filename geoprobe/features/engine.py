@@ -101,6 +101,7 @@ def extract_features(
     shard=0,
     shards=1,
     device="cpu",
+    code="",
 ):
     """Extract the features of one shard of a data set with a model, and write its feature store.
 
@@ -120,6 +121,7 @@ def extract_features(
         dtype: float32 or float16, in which features are stored.
         shard, shards: which part of the images, counted from 0, of how many.
         device: torch device.
+        code: digest of the code; what other code has left unfinished is not used.
 
     Raises:
         FloatingPointError: a feature is not finite; names layer and image.
@@ -150,7 +152,7 @@ def extract_features(
         # what decides about the values; two runs, or two shards, that agree in it can go together
         making = attributes | {"prompt_options": prompt, "chunk": chunk, "shards": shards}
         making = json.dumps(making, sort_keys=True, default=str)
-        key = hashlib.sha256(json.dumps([making, shard]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([making, shard, code]).encode()).hexdigest()
         attributes |= {"making": making, "shard": f"{shard}/{shards}"}
         partial = partial_of(output)
         there = partial.stat().st_blocks * 512 if partial.is_file() else 0
@@ -234,7 +236,11 @@ class Job:
             for _, batch in load_batches(self.batches, [[largest] * count], workers=0):
                 self._extract(batch)
 
-        return memory.measure_batch(self._devices(), run)
+        try:
+            return memory.measure_batch(self._devices(), run)
+        except torch.OutOfMemoryError as error:
+            problem = str(error).partition("\n")[0]
+        raise self._too_large(largest, problem)
 
     def run(self, chunks, batch_size, writer, name):
         """Extract what is left.
@@ -281,12 +287,15 @@ class Job:
                 break
         return without(chunks, finished)
 
+    def _too_large(self, row, problem):
+        return MemoryError(
+            f"{self.device} has no memory for image {self.batches.name(row)} alone ({problem}); use a GPU with more "
+            "memory, a lower dtype in the model's row, or a smaller model."
+        )
+
     def _shrink(self, rows, problem):
         if len(rows) == 1:
-            raise MemoryError(
-                f"{self.device} has no memory for image {self.batches.name(rows[0])} alone ({problem}); use a GPU "
-                "with more memory, a lower dtype in the model's row, or a smaller model."
-            )
+            raise self._too_large(rows[0], problem)
         costs = self._costs(rows) if self.measure else None
         smaller = halve(self.size, rows, costs, self.reference)
         print(f"out of memory with {len(rows)} images; going on with batches of {smaller:g} instead of {self.size:g}")

@@ -131,9 +131,19 @@ def measure_batch(devices, run):
     Args:
         devices: CUDA devices that hold the model.
         run: passes so many images through the model, and keeps nothing.
+
+    Raises:
+        torch.OutOfMemoryError: one image alone does not fit.
     """
     run(1)  # libraries allocate what they keep on the first pass
-    peaks = [_peaks(devices, run, count) for count in (1, 2)]
+    one_image = _peaks(devices, run, 1)
+    try:
+        peaks = one_image, _peaks(devices, run, 2)
+    except torch.OutOfMemoryError:
+        peaks = None
+    if peaks is None:  # out of the handler, whose error holds on to what the pass had allocated
+        torch.cuda.empty_cache()
+        return 1
     return min(solve_batch(one, two, _free(device)) for device, one, two in zip(devices, *peaks, strict=True))
 
 

@@ -66,7 +66,7 @@ def open_partial(path, key, ids, layout, chunks, dtype="float32"):
                 print(f"{path}: resuming, {int(file[DONE][:].sum())} of {chunks} chunks are there")
                 return file
             file.close()
-            print(f"{path}: made from other images, weights or options; starting anew")
+            print(f"{path}: made from other images, weights, options or code; starting anew")
         path.unlink()
     file = h5py.File(path, "w")
     write_ids(file, ids)

@@ -4,9 +4,10 @@ import matplotlib
 import numpy as np
 
 from geoprobe.figures.counts import span
-from geoprobe.figures.matrix import draw_matrices, format_value
+from geoprobe.figures.matrix import draw_matrices
 from geoprobe.figures.rows import label_rows, stack_rows
 from geoprobe.figures.style import MARKERS, PAGE, SEQUENTIAL, figure, only_text
+from geoprobe.numbers import format_cell
 
 AXES = ("latitude", "longitude")
 LINE, GAP = 0.075, 0.08  # inches: of each share in a row, and between rows
@@ -40,7 +41,7 @@ def draw(frame, names, label, reason):
             ends = np.sort([pairs["cluster_a"].map(place), pairs["cluster_b"].map(place)], axis=0)
             low, high = ends.astype(int)
             matrix[(low, high) if axis == "latitude" else (high, low)] = pairs["correlation"]
-            means.append(format_value(pairs["correlation"].mean()))
+            means.append(format_cell(pairs["correlation"].mean()))
         title = f"{label}: {tower}, {pooling}, block {layer}"
         panels[f"{title}\nabove the diagonal latitude (mean {means[0]}), below longitude (mean {means[1]})"] = matrix
     drawn = draw_matrices(panels, list(names.values()), "Correlation of coefficients", "neither", diagonal=False)

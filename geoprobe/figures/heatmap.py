@@ -1,11 +1,10 @@
 """Heatmap of R2, models by clusters, with the vision-only and the vision-language models apart."""
 
-import re
-
 import numpy as np
 
 from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import PAGE, SEQUENTIAL, figure, r2_limits
+from geoprobe.numbers import format_cell, format_ends
 
 TITLES = {
     "vision-only": "Vision-only",
@@ -16,22 +15,6 @@ TITLES = {
 CELL, ROW = 0.54, 0.32  # inches: room for a number and, under it, its interval
 MARGIN = 2.6  # for labels and the colour bar
 SMALL = 6  # points, the smallest that is read in print
-
-
-def write_number(value):
-    """A number with two decimals and a minus sign, or a dash."""
-    return "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
-
-
-def write_interval(low, high):
-    """The ends of an interval, short: −.05, .12; nothing where there is none.
-
-    Both ends and not their half distance, since an interval of R2 reaches further down than up.
-    """
-    if np.isnan(low) or np.isnan(high):
-        return ""
-    ends = (f"{end:.{1 if abs(end) >= 10 else 2}f}" for end in (low, high))
-    return ", ".join(re.sub(r"^(-?)0\.", r"\1.", end) for end in ends).replace("-", "−")
 
 
 def draw_cells(panel, values, lows, highs, limits):
@@ -50,12 +33,12 @@ def draw_cells(panel, values, lows, highs, limits):
     for (y, x), value in np.ndenumerate(values):
         dark = np.isnan(value) or value < low + 0.6 * (high - low)
         colour = "white" if dark else "black"
-        ends = write_interval(lows[y, x], highs[y, x])
+        ends = format_ends(lows[y, x], highs[y, x])
         if not np.isnan(value) and lows[y, x] <= 0 <= highs[y, x]:
             dots.append((x + 0.42, y - 0.36, colour))
         # within its cell a text has no say in the layout
         look = {"ha": "center", "va": "center", "color": colour, "in_layout": False}
-        panel.text(x, y - 0.17 * bool(ends), write_number(value), size=6.5, **look)
+        panel.text(x, y - 0.17 * bool(ends), format_cell(value), size=6.5, **look)
         if ends:
             panel.text(x, y + 0.25, ends, size=SMALL, **look)
     if dots:

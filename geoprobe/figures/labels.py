@@ -1,17 +1,21 @@
 """Labels of points that overlap neither each other nor the points."""
 
+import textwrap
+
 import numpy as np
 from matplotlib.textpath import TextPath
 
 STEP, GAP = 3.5, 6.0  # points: between the heights that are tried, and from a point to its label
 FURTHEST = 60  # steps
+LENGTHS = (40, 20)  # letters to which a label is shortened
 CROSSED = 10.0  # what a label on an interval or a line costs, in points of distance
 
 
 def place_labels(axes, points, texts, bars=(), size=6):
     """Write a label beside each point, at the nearest free height, with a thin line to it where it is further off.
 
-    The layout of the figure is done and frozen here, since labels are placed on the page.
+    One that has no free place anywhere is written in lines, or else shortened; as a last resort it is beside its point,
+    over what is there. The layout of the figure is done and frozen here, since labels are placed on the page.
 
     Args:
         axes: with their final limits and all else drawn.
@@ -22,9 +26,6 @@ def place_labels(axes, points, texts, bars=(), size=6):
 
     Returns:
         The annotations, in the order of the points.
-
-    Raises:
-        ValueError: there is no free place for a label; the figure must be taller.
     """
     figure = axes.get_figure()
     figure.draw_without_rendering()
@@ -38,40 +39,67 @@ def place_labels(axes, points, texts, bars=(), size=6):
     soft = soft.reshape(-1, 4) + np.array([-1, 0, 1, 0]) * point
     placed = [None] * len(texts)
     for index in np.argsort(-at[:, 1], kind="stable"):
-        label = axes.annotate(texts[index], points[index], (0, 0), textcoords="offset points", size=size, va="center")
-        height, width = label.get_window_extent(renderer).height, _width(texts[index], size) * point
-        best = None
-        for step in range(FURTHEST):
-            for rise in {step * STEP, -step * STEP}:
-                for side in (1, -1):
-                    left = at[index, 0] + side * GAP * point - (width if side < 0 else 0)
-                    low = at[index, 1] + rise * point - height / 2
-                    box = np.array([left, low, left + width, low + height])
-                    inside = box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1
-                    if not inside or _overlaps(box, taken).any():
-                        continue
-                    cost = abs(rise) + CROSSED * _overlaps(box, soft).sum() + (side < 0)
-                    if best is None or cost < best[0]:
-                        best = (cost, rise, side, box)
-            if best is not None and best[0] <= step * STEP:
+        for text in _writings(texts[index]):
+            label = axes.annotate(text, points[index], (0, 0), textcoords="offset points", size=size, va="center")
+            height, width = label.get_window_extent(renderer).height, _width(text, size) * point
+            label.remove()
+            found = _find_place(at[index], width, height, frame, taken, soft, point)
+            if found is not None:
                 break
-        if best is None:
-            raise ValueError(f"there is no free place for the label {texts[index]!r}; give the figure more height")
-        _, rise, side, box = best
+        else:
+            side = 1 if at[index, 0] < (frame.x0 + frame.x1) / 2 else -1
+            found = 0, side, _box(at[index], width, height, 0, side, point)
+        rise, side, box = found
         align, edge = ("left", 0) if side > 0 else ("right", 1)
         line = {"arrowstyle": "-", "lw": 0.4, "color": "0.5", "shrinkA": 0, "shrinkB": 2, "relpos": (edge, 0.5)}
-        label.remove()
         label = axes.annotate(
-            texts[index], points[index], (side * GAP, rise), textcoords="offset points", size=size, va="center",
+            text, points[index], (side * GAP, rise), textcoords="offset points", size=size, va="center",
             ha=align, arrowprops=line if abs(rise) > STEP else None, zorder=4,
         )  # fmt: skip
         taken, placed[index] = np.vstack([taken, box]), label
     return placed
 
 
+def _writings(text):
+    """How a label may be written, the best first: as it is, in lines, shortened."""
+    yield text
+    if len(text) <= LENGTHS[-1]:
+        return
+    for lines in (2, 3):
+        yield "\n".join(textwrap.wrap(text, len(text) // lines + 8))
+    for length in LENGTHS:
+        if length < len(text):
+            yield f"{text[: length - 1]}…"
+
+
+def _box(at, width, height, rise, side, point):
+    """Where a label lies that is so much higher than its point (points), on its right (1) or left (-1), in pixels."""
+    left = at[0] + side * GAP * point - (width if side < 0 else 0)
+    low = at[1] + rise * point - height / 2
+    return np.array([left, low, left + width, low + height])
+
+
+def _find_place(at, width, height, frame, taken, soft, point):
+    """Rise, side and box of the nearest free place of a label; None where there is none. All in pixels but the rise."""
+    best = None
+    for step in range(FURTHEST):
+        for rise in {step * STEP, -step * STEP}:
+            for side in (1, -1):
+                box = _box(at, width, height, rise, side, point)
+                inside = box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1
+                if not inside or _overlaps(box, taken).any():
+                    continue
+                cost = abs(rise) + CROSSED * _overlaps(box, soft).sum() + (side < 0)
+                if best is None or cost < best[0]:
+                    best = (cost, rise, side, box)
+        if best is not None and best[0] <= step * STEP:
+            break
+    return None if best is None else best[1:]
+
+
 def _width(text, size):
     """Width of a text in points on paper; on the screen's pixels it is up to a tenth narrower."""
-    return TextPath((0, 0), text, size=size).get_extents().width * 1.05 + 1
+    return max(TextPath((0, 0), line, size=size).get_extents().width for line in text.split("\n")) * 1.05 + 1
 
 
 def _overlaps(box, others):

@@ -5,6 +5,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from geoprobe.figures.style import PAGE, figure
+from geoprobe.numbers import format_cell
 
 CELL = 8.6 / 72  # inches: no narrower, as every row and column has a name of 7 points
 DIVERGING = "RdBu"  # red below 0, blue above
@@ -13,16 +14,6 @@ DARK = 0.6  # beyond it, either way, black cannot be read
 TURNED = 12  # columns; of more, names stand upright
 # inches that a character of a name, the colour bar and the rest beside the cells take
 CHARACTER, BAR, BESIDE = 0.062, 0.65, 0.3
-
-
-def format_value(value):
-    """A value in a cell: short enough for one, with a minus sign; a dash for what is not a number."""
-    if np.isnan(value):
-        return "–"
-    if value < -999:
-        return "<−999"
-    text = f"{value:.0f}" if value <= -9.995 else f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "−")
 
 
 def draw_matrices(panels, names, label, extend, diagonal):
@@ -76,7 +67,7 @@ def _write_values(drawn, axes, matrices, diagonal):
     renderer = drawn.canvas.get_renderer()
     for panel, values in zip(axes, matrices, strict=True):
         texts = {
-            (x, y): format_value(value) for (y, x), value in np.ndenumerate(values) if diagonal or x != y
+            (x, y): format_cell(value) for (y, x), value in np.ndenumerate(values) if diagonal or x != y
         }  # fmt: skip
         box = panel.get_window_extent(renderer)
         trial = panel.text(0, 0, max(texts.values(), key=len), size=TEXT)

@@ -1,11 +1,13 @@
 """Where the files of administrative polygons are: the user's own, or fetched (they may not be shipped)."""
 
+import hashlib
 import shutil
 import zipfile
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+import zlib
+from pathlib import Path
 
 from geoprobe.images import polygons
+from geoprobe.images.addresses import file_name, is_remote
 from geoprobe.images.archives import COMPRESSIONS
 from geoprobe.images.fetch import fetch_file
 from geoprobe.images.files import whole_archive
@@ -32,10 +34,10 @@ def fetch_boundaries(options, manifest, network):
     layers, fetched = [], {}
     for layer in options["layers"]:
         path = layer["file"]
-        if path.startswith(("http://", "https://")):
+        if is_remote(path):
             if path not in fetched:
                 fetched[path] = _fetch(path, folder, network)
-            path = folder / fetched[path]["file"]
+            path = _place(folder, path, file_name(path))
         if "member" in layer:
             path = _extract(Path(path), layer["member"], folder)
         levels = {key: layer[key] for key in ("layer", *polygons.LEVELS) if key in layer}
@@ -46,13 +48,18 @@ def fetch_boundaries(options, manifest, network):
 
 
 def _fetch(url, folder, network):
-    # without a query, which may hold a token
-    return fetch_file(url, folder / PurePosixPath(unquote(urlsplit(url).path)).name, network)
+    return fetch_file(url, _place(folder, url, file_name(url)), network)
+
+
+def _place(folder, origin, name):
+    """Where a file goes: under its name, in a folder of its origin's own, as FRA/adm2.geojson has a namesake."""
+    return folder / hashlib.sha256(origin.encode()).hexdigest()[:8] / name
 
 
 def _extract(archive, member, folder):
     """One member of a zip file as a file in the folder, under its last name."""
-    target = folder / Path(member).name
+    target = _place(folder, f"{archive}/{member}", Path(member).name)
+    target.parent.mkdir(exist_ok=True)
     with whole_archive(archive), zipfile.ZipFile(archive) as file:
         names = file.namelist()
         if member in names:
@@ -62,10 +69,19 @@ def _extract(archive, member, folder):
     return target
 
 
+def _crc(path):
+    """The checksum that a zip file has of its members."""
+    total = 0
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            total = zlib.crc32(part, total)
+    return total
+
+
 def _unpack(file, member, target):
     """Write a member of an open zip file, unless it is there already."""
     entry, free = file.getinfo(member), shutil.disk_usage(target.parent).free
-    if target.is_file() and target.stat().st_size == entry.file_size:
+    if target.is_file() and target.stat().st_size == entry.file_size and _crc(target) == entry.CRC:
         return
     if entry.compress_type not in COMPRESSIONS or entry.flag_bits & ENCRYPTED:
         raise zipfile.BadZipFile(f"{member} is encrypted, or compressed in another way than deflate")

@@ -10,12 +10,13 @@ other's headings: that is found out and put right (see :mod:`geoprobe.images.swa
 import hashlib
 import itertools
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 import numpy as np
 import pandas as pd
 
 from geoprobe.images import files, sources, table
+from geoprobe.images.addresses import is_remote, local_path
 from geoprobe.images.folder import walk
 from geoprobe.images.swap import detect_swap
 
@@ -26,17 +27,6 @@ FIELDS = {"name": 1, "author": 3, "longitude": 12, "latitude": 13}
 LICENCE_FIELD = 17
 SWAP_ROWS = 2000  # of a chunk, looked at to tell latitude from longitude
 NO_MEMBER = "member missing"
-
-
-def _is_remote(place):
-    return str(place).lower().startswith(("http://", "https://"))
-
-
-def _local(place, folder):
-    """Path of a list or of the images: where it was fetched to, or where the user has it."""
-    if not _is_remote(place):
-        return Path(place)
-    return Path(folder) / PurePosixPath(unquote(urlsplit(place).path)).name
 
 
 def check(options):
@@ -51,12 +41,12 @@ def check(options):
                 f'captions names "{name}"; a list of the format {form} has {", ".join(allowed) or "none"}.'
             )
     metadata, images = options["metadata"], options["images"]
-    if not _is_remote(metadata) and not Path(metadata).is_file():
+    if not is_remote(metadata) and not Path(metadata).is_file():
         raise ValueError(
             f'metadata is "{metadata}", and there is no such file. Give the list of images or its address.'
         )
-    archive = urlsplit(images).path if _is_remote(images) else images
-    if not _is_remote(images) and not Path(images).exists():
+    archive = urlsplit(images).path if is_remote(images) else images
+    if not is_remote(images) and not Path(images).exists():
         raise ValueError(f'images is "{images}", and there is no such file or folder. Give an archive or a folder.')
     if not archive.lower().endswith((files.ZIP_SUFFIX, *files.TAR_SUFFIXES)) and not Path(images).is_dir():
         endings = ", ".join((files.ZIP_SUFFIX, *files.TAR_SUFFIXES))
@@ -72,8 +62,8 @@ def fetch_metadata(options, folder, network):
 
     fetched = []
     for name in ("metadata", "images"):
-        path, sha256 = _local(options[name], folder), options.get(f"{name}_sha256", "")
-        if _is_remote(options[name]):
+        path, sha256 = local_path(options[name], folder), options.get(f"{name}_sha256", "")
+        if is_remote(options[name]):
             fetched.append(fetch_file(options[name], path, network, sha256=sha256))
         elif path.is_file():
             with open(path, "rb") as file:
@@ -131,7 +121,7 @@ def _yfcc_list(path):
 
 def _frames(options, folder):
     read = _csv_list if options["format"] == "im2gps3k" else _yfcc_list
-    for frame in read(_local(options["metadata"], folder)):
+    for frame in read(local_path(options["metadata"], folder)):
         for name in table.COORDINATES:
             frame[name] = table.to_degrees(frame[name])
         yield frame
@@ -150,7 +140,7 @@ def is_swapped(options, folder=None):
         for frame in _frames(options, folder)
     ]
     positions = np.concatenate([np.empty((0, 2)), *some])
-    return detect_swap(positions[:, 0], positions[:, 1], origin=str(_local(options["metadata"], folder)))
+    return detect_swap(positions[:, 0], positions[:, 1], origin=str(local_path(options["metadata"], folder)))
 
 
 def _members(images):
@@ -174,7 +164,7 @@ def list_images(options, folder=None):
     Raises:
         ValueError: the list is of another format, or it cannot be told whether its coordinates are exchanged.
     """
-    place = _local(options["images"], folder)
+    place = local_path(options["images"], folder)
     swapped, members = is_swapped(options, folder), _members(place)
     if swapped:
         print(f"{options['metadata']}: latitude and longitude are in each other's columns; they are exchanged")
@@ -208,6 +198,6 @@ def describe(options, folder=None):
         ),
         "source_version": f"{options['format']}: {options['metadata']}",
     }
-    if folder is not None or not _is_remote(options["metadata"]):
+    if folder is not None or not is_remote(options["metadata"]):
         described["latitude_longitude_exchanged"] = is_swapped(options, folder)
     return described

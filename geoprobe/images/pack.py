@@ -204,11 +204,6 @@ def iter_images(folder, ids):
             yield data
 
 
-def read_image(folder, name):
-    """The encoded image of one id; see :func:`iter_images`."""
-    return next(iter_images(folder, [name]))
-
-
 def status_table(outcomes, ids):
     """Outcomes as a frame in the order of ids: COLUMNS, where numbers may be missing.
 

@@ -98,12 +98,21 @@ def _nearest_within(tree, geometry, points, reach_km):
     found = np.full(len(points), -1)
     for row, point in enumerate(points):
         # a degree of longitude shrinks towards the poles
-        reach = reach_km / KM_PER_DEGREE / max(np.cos(np.radians(point.y)), 0.05)
-        index = tree.query_nearest(point, max_distance=reach, all_matches=False)
-        if len(index):
-            (_, (x, y)) = shapely.get_coordinates(shapely.shortest_line(point, geometry[index[0]]))
-            if great_circle_km(np.array([point.y, point.x]), np.array([y, x])) <= reach_km:
-                found[row] = index[0]
+        scale = np.array([max(np.cos(np.radians(point.y)), 0.05), 1])
+        # a little more than the reach, as the Earth is round
+        across, up = 1.01 * reach_km / KM_PER_DEGREE / scale
+        box = (point.x - across, point.y - up, point.x + across, point.y + up)
+        near = tree.query(shapely.box(*box))
+        parts = shapely.clip_by_rect(geometry[near], *box)
+        near, parts = near[~shapely.is_empty(parts)], parts[~shapely.is_empty(parts)]
+        if not len(near):
+            continue
+        # what is nearest is so in a plane in which a kilometre to the east is as long as one to the north
+        flat = shapely.transform(np.append(parts, point), scale.__mul__)
+        nearest = shapely.get_coordinates(shapely.shortest_line(flat[-1], flat[:-1]))[1::2] / scale
+        away = great_circle_km(np.array([point.y, point.x]), nearest[:, ::-1])
+        if away.min() <= reach_km:
+            found[row] = near[away.argmin()]
     return found
 
 

@@ -1,29 +1,19 @@
 """Source `urls`: images anywhere on the web, listed in a CSV or Parquet table of addresses and coordinates."""
 
 import hashlib
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from geoprobe.images import table
+from geoprobe.images.addresses import is_remote, local_path
 
 NETWORK = True
-
-
-def _is_remote(path):
-    return str(path).lower().startswith(("http://", "https://"))
-
-
-def _table_path(options, folder):
-    """Where the table is read from: the folder that it was fetched into, or where the user has it."""
-    if not _is_remote(options["path"]):
-        return Path(options["path"])
-    return Path(folder) / PurePosixPath(unquote(urlsplit(options["path"]).path)).name
 
 
 def check(options):
     """Refuse a table that is absent or lacks a column; one that must be fetched first is only asked for its name."""
     path = options["path"]
-    if _is_remote(path):
+    if is_remote(path):
         if not urlsplit(path).path.lower().endswith((".csv", ".parquet")):
             raise ValueError(f'path is "{path}", which ends neither in .csv nor in .parquet; give the address of one.')
         return
@@ -38,8 +28,8 @@ def fetch_metadata(options, folder, network):
     Raises:
         ValueError: the table lacks a column.
     """
-    path = _table_path(options, folder)
-    if _is_remote(options["path"]):
+    path = local_path(options["path"], folder)
+    if is_remote(options["path"]):
         from geoprobe.images.fetch import fetch_file
 
         fetched = fetch_file(options["path"], path, network, sha256=options.get("sha256", ""))
@@ -52,7 +42,7 @@ def fetch_metadata(options, folder, network):
 
 def list_images(options, folder=None):
     """Yield the rows of the table, each with its address; one without has that for its reason."""
-    for rows in table.list_rows(_table_path(options, folder), "url", options.get("captions", [])):
+    for rows in table.list_rows(local_path(options["path"], folder), "url", options.get("captions", [])):
         rows["urls"] = [[url] if url else [] for url in rows.pop("url")]
         yield rows
 

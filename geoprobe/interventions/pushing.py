@@ -22,7 +22,7 @@ from geoprobe.interventions.directions import COLUMNS, adding, keeping, starting
 from geoprobe.interventions.push_plan import choose_images, list_variants, plan_pushes
 from geoprobe.models.towers import reading_blocks
 from geoprobe.probes.folds import unit_of
-from geoprobe.probes.labels import join_on_ids
+from geoprobe.probes.labels import join_on_ids, open_fits
 from geoprobe.runtime import replacing
 
 
@@ -174,9 +174,7 @@ def push_positions(
     variants = list_variants(options["km"], options["random_seeds"])
     positions, ids = read_positions(store)
     table = join_on_ids(ids, pd.read_parquet(folds), folds)
-    with h5py.File(fits, "r") as file:
-        if not np.array_equal(file["ids"].asstr()[:], ids):
-            raise ValueError(f"{fits}: the probes are of other images than {store}; delete it to make it again.")
+    with open_fits(fits, ids) as file:
         pushes = plan_pushes(file, poolings, options["blocks"], cv)
     fold, units = table[cv].to_numpy(), table[unit_of(cv)].to_numpy()
     frames, ready = [], []

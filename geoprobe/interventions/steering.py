@@ -313,6 +313,7 @@ def steer(
     photos="first",
     workers=0,
     device="cpu",
+    code="",
 ):
     """Steer a multimodal model by the embedding swap, and write all that it says.
 
@@ -334,6 +335,7 @@ def steer(
         photos: see :func:`choose_photos`.
         workers: processes that decode images; 0 to decode in this one.
         device: torch device.
+        code: digest of the code; what other code has left unfinished is not used.
 
     Raises:
         MemoryError: the model or a batch does not fit.
@@ -374,22 +376,11 @@ def steer(
             "conditions": [vars(condition) for condition in conditions],
             "masks_digest": _digest(*masks.values()),
         }
-        key = hashlib.sha256(json.dumps(making, sort_keys=True, default=str).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([making, code], sort_keys=True, default=str).encode()).hexdigest()
         growing = Growing(partial_of(output), key)
-        steering = Steering(
-            model,
-            store,
-            rows.tolist(),
-            columns["ids"],
-            planned,
-            masks,
-            block,
-            max_new_tokens,
-            batch_size,
-            device,
-            getattr(torch, row["dtype"]),
-            workers,
-        )
+        dtype = getattr(torch, row["dtype"])
+        images = (model, store, rows.tolist(), columns["ids"], planned)
+        steering = Steering(*images, masks, block, max_new_tokens, batch_size, device, dtype, workers)
         records = steering.run(growing, row["model"])
         header = {"kind": HEADER, **making, "batch_size": batch_size, "device": str(device), **provenance()}
         write_lines([header, *records], output)

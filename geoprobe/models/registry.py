@@ -46,6 +46,15 @@ def did_you_mean(value, allowed):
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
+def check_name(key, name, allowed, where):
+    """Raise ValueError where a key of the configuration names what is not there, with what is and the nearest."""
+    if name not in allowed:
+        raise ValueError(
+            f'config: {key} names "{name}", which is not in {where}; there are: {", ".join(allowed)}.'
+            f"{did_you_mean(name, allowed)}"
+        )
+
+
 def _is_positive(text):
     try:
         return 0 < float(text) < float("inf")
@@ -70,6 +79,11 @@ def _mistake(row):
             if row[key] != value:
                 return f'{key} is "{row[key]}"; the loader histogram has no files and counts in float32: write {value}.'
         return ""
+    if is_random(row) and row["supervision"] != "baseline":
+        return (
+            f'supervision is "{row["supervision"]}", and random weights have learned nothing: write baseline, or have '
+            "the trained model read with random weights as well by run.untrained."
+        )
     if row["weights"] == "none":
         return f"weights is none; the loader {row['loader']} reads some: write safetensors, any or random."
     if row["loader"] == "local":

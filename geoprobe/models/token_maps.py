@@ -4,18 +4,30 @@ import torch
 
 from geoprobe.models.pooling import TokenMap
 
-# What the parameters of vision towers are called that precede the patches in the stream.
+# What classes call the parameters of vision towers that precede the patches in the stream.
 CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
-REGISTERS = ("register_tokens", "reg_token", "storage_tokens")
+# RADIO has a class token for each of its teachers: none of them is the image's own.
+REGISTERS = ("register_tokens", "reg_token", "storage_tokens", "distillation_token", "cls_register_token")
 
 
-def count_prefix(tower):
-    """Tokens before an image's own in a vision tower's stream: number of class tokens (0 or 1) and of registers."""
-    classes, registers = 0, 0
-    for name, parameter in tower.named_parameters():
-        last = name.rpartition(".")[2]
-        classes += last in CLASS_TOKENS
-        registers += parameter.shape[-2] if last in REGISTERS else 0
+def count_prefix(part, path, width):
+    """Tokens before an image's own in a vision tower's stream, which are parameters of its own.
+
+    Args:
+        part: the tower.
+        path: of its blocks within it.
+        width: of its stream.
+
+    Returns:
+        Number of class tokens, and of registers.
+    """
+    classes = registers = 0
+    for name, parameter in part.named_parameters():
+        if name.startswith(f"{path}."):
+            break  # what comes after the blocks, such as the token of a pooling head, is not in the stream
+        kind = name.rpartition(".")[2]
+        classes += parameter.numel() // width if kind in CLASS_TOKENS else 0
+        registers += parameter.numel() // width if kind in REGISTERS else 0
     return classes, registers
 
 

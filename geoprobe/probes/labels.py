@@ -1,5 +1,8 @@
 """Which images a probe sees, and with which labels."""
 
+import contextlib
+
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -26,6 +29,25 @@ def join_on_ids(ids, frame, what):
     joined = frame.iloc[index.get_indexer(wanted)].reset_index(drop=True)
     joined.attrs = frame.attrs
     return joined
+
+
+@contextlib.contextmanager
+def open_fits(path, ids):
+    """A file of fits, open for reading, whose rows are those of an image store.
+
+    Args:
+        path: of the file.
+        ids: of the image store.
+
+    Raises:
+        ValueError: the probes were fitted on other images, or in another order.
+    """
+    with h5py.File(path, "r") as file:
+        if not np.array_equal(file["ids"].asstr()[:], ids):
+            raise ValueError(
+                f"{path}: the probes are of other images than the image store; delete it to make it again."
+            )
+        yield file
 
 
 def cluster_rows(clusters):

@@ -67,6 +67,7 @@ def test_train_writes_an_untrained_encoder_as_the_seed_draws_it(results, tmp_pat
         1,
         "cpu",
         1,
+        "",
     )
     written = load_file(tmp_path / "random-seed1/model.safetensors")
     drawn = build_encoder(**config["architecture"], seed=1).state_dict()

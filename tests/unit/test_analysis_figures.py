@@ -12,9 +12,9 @@ from matplotlib.text import Text
 from geoprobe.analysis import fairness as analysis
 from geoprobe.analysis.families import read_summary, split_models
 from geoprobe.figures import correlation, dimensions, fairness, transfer
-from geoprobe.figures.matrix import format_value
 from geoprobe.figures.rows import stack_rows
 from geoprobe.figures.style import PAGE
+from geoprobe.numbers import format_cell
 
 WHERE = {"tower": "vision", "pooling": "cls", "layer": 3}
 KINDS = ("vision-only", "vision-language", "multimodal", "baseline")
@@ -167,14 +167,6 @@ def test_values_are_left_out_where_they_do_not_fit():
     assert not cells(transfer.draw(transfers(40), cluster_names(40), "Model").axes[0])
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.126, "0.13"), (-0.5, "−0.50"), (-0.001, "0.00"), (-12.4, "−12"), (-4321.0, "<−999"), (np.nan, "–")],
-)
-def test_values_are_short_with_a_minus_sign(value, text):
-    assert format_value(value) == text
-
-
 def test_correlations_of_latitude_lie_above_the_diagonal_and_of_longitude_below():
     # 0 has no fit, and the clusters are ranked against their numbers
     names = {"3": "Ice", "2": "Sea", "1": "Land", "0": "Sky"}
@@ -189,7 +181,7 @@ def test_correlations_of_latitude_lie_above_the_diagonal_and_of_longitude_below(
     assert np.diag(values.mask).all()
     assert len(cells(panel)) == 6
     mean = frame.loc[frame["axis"] == "latitude", "correlation"].mean()
-    assert f"latitude (mean {format_value(mean)})" in panel.get_title(loc="left")
+    assert f"latitude (mean {format_cell(mean)})" in panel.get_title(loc="left")
 
 
 def test_models_are_stacked_by_supervision_below_a_heading():

@@ -270,14 +270,39 @@ def test_sizes_are_written_in_thousands_millions_and_billions(count, words):
     assert scale.write_parameters(count) == words
 
 
-def test_labels_of_points_in_one_place_are_spread_or_refused():
+def test_labels_of_points_in_one_place_are_spread():
     drawn, axes = figure(PAGE, 2)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     placed = place_labels(axes, np.full((8, 2), 0.5), [f"label {number}" for number in range(8)])
     assert_apart([(text, box) for text, box in extents(drawn) if text in placed])
+    # where there is no room for all, none is left out
     drawn, axes = figure(PAGE, 1)
-    with pytest.raises(ValueError, match="no free place for the label"):
-        place_labels(axes, np.full((60, 2), 0.5), ["a long label of a model"] * 60)
+    assert len(place_labels(axes, np.full((60, 2), 0.5), ["a long label of a model"] * 60)) == 60
+    drawn.canvas.draw()
+
+
+def write_long(count):
+    return " ".join(["Our own vision transformer, trained on street views of Europe"] * 3)[:count]
+
+
+@pytest.mark.parametrize("count", [75, 120, 180])
+def test_a_long_label_is_written_in_lines_or_shortened_and_stays_within_the_page(count):
+    frame = models(KINDS[:6]).assign(label=[write_long(count)[number:] for number in range(6)])
+    drawn = scale.draw(frame)
+    drawn.canvas.draw()
+    texts = [text for text in drawn.axes[0].texts if text.get_text()]
+    assert len(texts) == 6
+    assert_apart([(text, box) for text, box in extents(drawn) if text in texts])
+    for text in texts:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= drawn.bbox.width
+        whole = text.get_text().replace("\n", " ").removesuffix("…")
+        assert any(label.startswith(whole) for label in frame["label"])
+
+
+def test_a_long_label_without_spaces_is_placed_as_well():
+    frame = models(KINDS[:2]).assign(label=["x" * 300, "y" * 90])
+    scale.draw(frame).canvas.draw()
 
 
 def test_parameters_are_counted_once_and_read_from_a_store(tmp_path):

@@ -201,3 +201,11 @@ def test_what_cannot_be_ranked_is_refused(files, tmp_path):
         run(own)
     with h5py.File(own.fits, "r") as file:
         assert "vision" in file
+
+
+def test_fits_of_images_in_another_order_are_refused(files, tmp_path):
+    own = Files(tmp_path, files.positions, {WHERE: files.features[WHERE]}, np.zeros(N, int), files.folds)
+    own.fit()
+    own.swap_ids()
+    with pytest.raises(ValueError, match="the probes are of other images than the image store"):
+        run(own)

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +69,25 @@ def test_a_layer_chosen_fold_by_fold_is_read_fold_by_fold(tmp_path):
     by_layer = np.stack([files.predicted["plain-seed1", "all", layer] for layer in (0, 1)])
     expected = by_layer[1 - files.folds, np.arange(files.n)]
     np.testing.assert_allclose(at[1:, 0], np.clip(expected[1:, 0], -90, 90), atol=1e-5)
+
+
+def test_a_cluster_may_be_called_none_or_na(tmp_path):
+    files = Files(tmp_path)
+    pd.DataFrame({"cluster": ["0", "1"], "name": ["NA", "None"]}).to_csv(tmp_path / "clusters.csv", index=False)
+    shown = prepare(*files.arguments())["images"]["photos"]["clusters"]
+    assert [shown[cluster]["name"] for cluster in ("0", "1")] == ["NA", "None"]
+
+
+def test_folds_in_another_order_are_joined_and_fits_in_another_order_refused(tmp_path):
+    files = Files(tmp_path, layers="1, 0")
+    expected = prepare(*files.arguments())
+    folds = tmp_path / "folds.parquet"
+    pd.read_parquet(folds).iloc[::-1].to_parquet(folds)
+    assert prepare(*files.arguments())["maps"] == expected["maps"]
+    with h5py.File(tmp_path / "other.h5", "r+") as file:
+        file["ids"][:2] = file["ids"][1], file["ids"][0]
+    with pytest.raises(ValueError, match=r"other\.h5: the probes are of other images than the image store"):
+        prepare(*files.arguments())
 
 
 def test_curves_are_the_same_from_parquet_as_from_csv(tmp_path):

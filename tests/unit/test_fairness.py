@@ -108,6 +108,12 @@ def test_an_impossible_cross_validation_has_its_reason(files):
     assert (row["images"], row["reason"]) == (0, "all images are of one country")
 
 
+def test_fits_of_images_in_another_order_are_refused(files):
+    files.swap_ids()
+    with pytest.raises(ValueError, match="the probes are of other images than the image store"):
+        run(files)
+
+
 def test_neighbours_are_counted_on_the_great_circle():
     positions = draw_on_sphere(60, np.random.default_rng(0))
     positions[:20] = [[88.0, -180 + 18 * k] for k in range(20)]  # around the pole

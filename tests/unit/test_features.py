@@ -341,7 +341,7 @@ def test_a_partial_file_of_other_weights_is_started_anew(made, tmp_path, killed,
     killed(output, 3)
     other = make_row(tmp_path / "other", seed=2)
     extract((made[0], other), output)
-    assert "other images, weights or options; starting anew" in capsys.readouterr().out
+    assert "other images, weights, options or code; starting anew" in capsys.readouterr().out
     assert_same(output, extract((made[0], other), tmp_path / "clean.h5"))
 
 
@@ -366,6 +366,7 @@ def test_a_partial_file_of_other_images_is_started_anew(made, tmp_path, killed, 
         {"dtype": "float16"},
         {"shards": 2},
         {"shards": 1, "shard": 0, "layers": [0, 1]},
+        {"code": "edited"},
     ],
     ids=str,
 )
@@ -547,6 +548,19 @@ def test_memory_that_does_not_hold_one_image_is_an_error_that_names_it(made, tmp
     changed_model(limited(0))
     with pytest.raises(MemoryError, match=r"cpu has no memory for image image 0 alone \(CUDA out of memory with 1"):
         extract(made, tmp_path / "f.h5")
+
+
+def test_so_it_is_where_the_batch_is_measured(made, tmp_path, monkeypatch):
+    store, row = made
+    model = engine.load_placed(row, None, None, "sound", torch.device("cpu"), tmp_path / "offload")
+    job = engine.Job(store, model, {}, torch.device("cuda"), torch.float32, 0, range(COUNT))
+
+    def full(batch):
+        raise torch.OutOfMemoryError(f"CUDA out of memory with {images_in(batch)} images\nmore")
+
+    monkeypatch.setattr(job, "_extract", full)
+    with pytest.raises(MemoryError, match=r"cuda has no memory for image image 0 alone \(CUDA .* with 1 images\);"):
+        job._choose_size("auto")
 
 
 def test_a_disk_without_room_is_refused_before_any_forward_pass(made, tmp_path, changed_model, monkeypatch, capsys):

@@ -89,7 +89,7 @@ class World:
             for (tower, pooling, layer), values in self.features.items():
                 file[f"{tower}/{pooling}/{layer}"] = np.asarray(values, dtype=np.float32)
 
-    def fit(self, budget=2**30, **options):
+    def fit(self, budget=2**30, code="", **options):
         fit_all(
             self.store,
             self.stored_features,
@@ -100,6 +100,7 @@ class World:
             NAMES,
             OPTIONS | options,
             budget,
+            code,
         )
         return pd.read_parquet(self.scores)
 
@@ -460,6 +461,22 @@ def test_a_killed_job_goes_on_with_the_layer_that_it_was_at(tmp_path, monkeypatc
     assert len(fitted) == 3 + 2 * 2
     pd.testing.assert_frame_equal(resumed, undisturbed)
     assert not world.fits.with_suffix(".parts").exists()
+
+
+def test_a_part_of_other_code_is_not_used(tmp_path, monkeypatch):
+    positions = make_positions()
+    world = World(tmp_path, positions, {("vision", "cls", layer): telling(positions, seed=layer) for layer in (0, 1)})
+    from geoprobe.probes import fit
+
+    monkeypatch.setattr(fit, "probe_table", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        world.fit(code="as it was")
+    monkeypatch.undo()
+    fitted = []
+    monkeypatch.setattr(fit, "fit_layer", lambda *arguments, whole=fit.fit_layer: fitted.append(1) or whole(*arguments))
+    world.fit(code="edited")
+    # each layer has two clusters, all and 0
+    assert len(fitted) == 2 * 2
 
 
 def test_a_part_of_other_options_is_not_used(tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """Localizability: tiers and ranks of clusters."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from geoprobe.analysis.localizability import rank_clusters, tier_of
 
@@ -152,12 +152,16 @@ def test_baselines_and_untrained_copies_do_not_count_unless_there_is_nothing_els
     assert alone["r2"].tolist() == pytest.approx([0.9, 0.0])
 
 
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"workflow/scripts/{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
 def drawn_by(name, monkeypatch, *arguments):
     """What a plotting script draws."""
-    path = Path(__file__).resolve().parents[2] / f"workflow/scripts/{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    script, drawn = importlib.util.module_from_spec(spec), []
-    spec.loader.exec_module(script)
+    script, drawn = load(name), []
     monkeypatch.setattr(script, "draw", lambda *of: drawn.append(of))
     monkeypatch.setattr(script, "save_figure", lambda *of: None)
     monkeypatch.setattr(script, "read_squares", lambda store, rows: [], raising=False)
@@ -183,3 +187,26 @@ def test_figures_show_the_ranking_by_their_probe(tmp_path, monkeypatch, probe, o
     shown, names = drawn_by("plot_heatmap", monkeypatch, *paths[:2], headline | {"probe": probe})
     assert list(names) == [str(cluster) for cluster in order]
     assert set(shown["probe"]) == {probe}
+
+
+def test_a_cluster_may_be_called_none_or_na(tmp_path, monkeypatch):
+    called = ["NA", "None", "null"]
+    chosen = families({str(number): [0.1 * number] for number in range(3)}, probe="ridge")
+    chosen = chosen.assign(prompt="none", choice="inner", target="degrees", cv="blocked").drop(columns="origin")
+    paths = [tmp_path / name for name in ("choices.csv", "clusters.csv", "ranking.csv", "clusters.parquet")]
+    chosen.to_csv(paths[0], index=False)
+    clusters().assign(name=called).to_csv(paths[1], index=False)
+    headline = {"prompts": ["none"], "choice": "inner", "target": "degrees", "cv": "blocked"}
+    load("rank_clusters").rank(paths[0], {"earth": paths[1]}, headline, THRESHOLDS, TIERS, paths[2])
+
+    pd.DataFrame({"cluster": [0, 1, 2], "distance": 0.0}).to_parquet(paths[3])
+    ranked, _ = drawn_by("plot_localizability", monkeypatch, *paths[2:], "images.h5", "earth", "ridge")
+    assert ranked["name"].tolist() == called[::-1]
+
+    tables, script = {}, load("write_tables")
+    for name in ("scores", "layers", "of_whole"):
+        monkeypatch.setattr(script, name, lambda *of: None)
+    monkeypatch.setattr(script, "write_tables", lambda found, *of: tables.update(found))
+    others = dict.fromkeys(("choices", "differences", "supervisions", "text_effect", "baselines"), paths[0])
+    script.write({"ranking": paths[2]} | others, {"target": "degrees"}, {}, "sound")
+    assert tables["clusters"]["name"].tolist() == called[::-1]

@@ -133,11 +133,22 @@ class Gpus:
         self.peaks[name] = self.gpus[name]["held"]
 
 
-@pytest.mark.parametrize(("second", "size"), [(GB // 100, 48), (GB, 3)])
-def test_a_measured_batch_is_what_the_tightest_gpu_holds(monkeypatch, second, size):
-    held = {"held": 5 * GB, "fixed": GB}
-    gpus = Gpus({"cuda:0": held | {"image": GB // 16}, "cuda:1": held | {"image": second}})
-    calls = {
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Two GPUs, the second of which takes so many bytes an image."""
+
+    def have(second):
+        held = {"held": 5 * GB, "fixed": GB}
+        gpus = Gpus({"cuda:0": held | {"image": GB // 16}, "cuda:1": held | {"image": second}})
+        for name, call in calls_of(gpus).items():
+            monkeypatch.setattr(torch.cuda, name, call)
+        return gpus
+
+    return have
+
+
+def calls_of(gpus):
+    return {
         "memory_allocated": lambda name: gpus.gpus[name]["held"],
         "max_memory_allocated": gpus.peaks.get,
         "reset_peak_memory_stats": gpus.reset,
@@ -146,8 +157,27 @@ def test_a_measured_batch_is_what_the_tightest_gpu_holds(monkeypatch, second, si
         "memory_reserved": lambda name: gpus.gpus[name]["held"] + GB,
         "mem_get_info": lambda name: (4 * GB, 80 * GB),
     }
-    for name, call in calls.items():
-        monkeypatch.setattr(torch.cuda, name, call)
+
+
+@pytest.mark.parametrize(("second", "size"), [(GB // 100, 48), (GB, 3)])
+def test_a_measured_batch_is_what_the_tightest_gpu_holds(two_gpus, second, size):
+    gpus = two_gpus(second)
     # 0.8 x 5 GB - 1 GB leave 3 GB: 48 images on the first, 300 or 3 on the second
     assert memory.measure_batch(["cuda:0", "cuda:1"], gpus.run) == size
     assert gpus.passes == [1, 1, 2]
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_where_two_images_do_not_fit_the_batch_is_of_one_and_without_that_nothing_is(two_gpus, limit):
+    gpus = two_gpus(GB)
+
+    def run(count):
+        if count > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        gpus.run(count)
+
+    if limit:
+        assert memory.measure_batch(["cuda:0", "cuda:1"], run) == 1
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            memory.measure_batch(["cuda:0", "cuda:1"], run)

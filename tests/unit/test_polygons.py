@@ -1,11 +1,15 @@
 """Units from polygons: a world of our own squares, against geopandas' spatial join and hand-made coasts."""
 
+import zipfile
+from pathlib import Path
+
 import geopandas
 import numpy as np
 import pytest
 import shapely
+from image_server import ImageServer
 
-from geoprobe.geodesy import EARTH_RADIUS_KM
+from geoprobe.geodesy import EARTH_RADIUS_KM, great_circle_km
 from geoprobe.images import polygons
 from geoprobe.images.boundaries import fetch_boundaries
 from geoprobe.images.polygons import read_layers
@@ -106,8 +110,6 @@ def test_a_missing_file_or_column_is_named(world, tmp_path):
 
 
 def test_a_users_own_file_or_a_member_of_a_zip_is_found(world, tmp_path):
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "world.zip", "w") as file:
         file.write(world, "levels/world.gpkg")
     levels = {"layer": "ADM_0", "country": "GID_0"}
@@ -125,3 +127,82 @@ def test_a_users_own_file_or_a_member_of_a_zip_is_found(world, tmp_path):
     zipped["layers"][0]["member"] = "other.gpkg"
     with pytest.raises(ValueError, match=r'member is "other\.gpkg", which .* does not hold: levels/world\.gpkg'):
         fetch_boundaries(zipped, tmp_path / "other.json", {})
+
+
+def unit(code, west):
+    """A file of one country of 10 x 10 degrees."""
+    frame = geopandas.GeoDataFrame({"GID_0": [code]}, geometry=[shapely.box(west, 0, west + 10, 10)], crs="EPSG:4326")
+    return frame.to_json().encode()
+
+
+def countries_of(options, manifest, network):
+    """Countries at two places, 10 degrees apart."""
+    fetch_boundaries(options, manifest, network)
+    return polygons.administrative_units(np.array([(5.0, 5.0), (5.0, 15.0)]), **read_layers(manifest))["country_code"]
+
+
+def test_files_of_one_name_are_kept_apart(tmp_path):
+    units = {"FRA/adm0.geojson": unit("FRA", 0), "DEU/adm0.geojson": unit("DEU", 10)}
+    for name, content in units.items():
+        with zipfile.ZipFile(tmp_path / f"{name[:3]}.zip", "w") as file:
+            file.writestr("adm0.geojson", content)
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as file:
+        for name, content in units.items():
+            file.writestr(name, content)
+    with ImageServer() as server:
+        server.files.update({f"/{name}": content for name, content in units.items()})
+        listed = {
+            "fetched": [{"file": f"{server.root}/{name}"} for name in units],
+            "archives": [{"file": str(tmp_path / f"{name[:3]}.zip"), "member": "adm0.geojson"} for name in units],
+            "members": [{"file": str(tmp_path / "both.zip"), "member": name} for name in units],
+        }
+        for name, layers in listed.items():
+            options = {"coast_km": 0, "layers": [{**layer, "country": "GID_0"} for layer in layers]}
+            found = countries_of(options, tmp_path / f"{name}.json", {"allow_private": True})
+            assert found.tolist() == ["FR", "DE"], name
+
+
+def test_a_member_that_has_changed_and_not_its_size_is_unpacked_anew(tmp_path):
+    layer = {"file": str(tmp_path / "units.zip"), "member": "adm0.geojson", "country": "GID_0"}
+    for code in ("FRA", "DEU"):
+        with zipfile.ZipFile(layer["file"], "w") as file:
+            file.writestr("adm0.geojson", unit(code, 0))
+        fetch_boundaries({"coast_km": 0, "layers": [layer]}, tmp_path / "own.json", {})
+        (unpacked,) = read_layers(tmp_path / "own.json")["layers"]
+        assert Path(unpacked["path"]).read_bytes() == unit(code, 0)
+
+
+def test_the_nearest_coast_is_so_in_km_and_not_in_degrees(tmp_path):
+    """At 80° N a degree of longitude is a sixth of one of latitude: 6 km to the east are more degrees than 11 north."""
+    east, north = 6 / (DEGREE_KM * np.cos(np.radians(80))), 11 / DEGREE_KM
+    assert east > north
+    boxes = {"FRA": shapely.box(-1, 80 + north, 1, 85), "DEU": shapely.box(east, 79, 20, 81)}
+    frame = geopandas.GeoDataFrame({"GID_0": [*boxes]}, geometry=[*boxes.values()], crs="EPSG:4326")
+    frame.to_file(tmp_path / "arctic.gpkg")
+    layers = [{"path": str(tmp_path / "arctic.gpkg"), "country": "GID_0"}]
+    for reach, code in ((5.9, ""), (6.1, "DE"), (20, "DE")):
+        units = polygons.administrative_units(np.array([(80.0, 0.0)]), layers, coast_km=reach)
+        assert units["country_code"].tolist() == [code]
+
+
+def test_the_nearest_of_many_coasts_is_that_of_distances_to_many_points_of_them(tmp_path):
+    generator = np.random.default_rng(1)
+    corners = np.column_stack([generator.uniform(-30, 30, 60), generator.uniform(60, 75, 60)])
+    shapes = [
+        shapely.Polygon(corner + np.array([(0, 0), *generator.uniform(0, 1.5, (2, 2))])).buffer(0) for corner in corners
+    ]
+    frame = geopandas.GeoDataFrame({"GID_0": [f"c{k}" for k in range(60)]}, geometry=shapes, crs="EPSG:4326")
+    frame.to_file(tmp_path / "many.gpkg")
+    positions = np.column_stack([generator.uniform(60, 75, 200), generator.uniform(-30, 30, 200)])
+    layers = [{"path": str(tmp_path / "many.gpkg"), "country": "GID_0"}]
+    found = polygons.administrative_units(positions, layers, coast_km=60)
+    dense = [shapely.get_coordinates(shapely.segmentize(shape.boundary, 0.002))[:, ::-1] for shape in shapes]
+    away = np.column_stack([[great_circle_km(here, points).min() for here in positions] for points in dense])
+    inside = np.column_stack([shapely.contains_xy(shape, positions[:, 1], positions[:, 0]) for shape in shapes])
+    away[inside] = 0
+    first, second = np.sort(away, axis=1)[:, :2].T
+    told = (second - first > 0.2) & (np.abs(first - 60) > 0.2)
+    expected = np.where(first <= 60, [f"c{k}" for k in away.argmin(axis=1)], "")
+    assert told.sum() > 150
+    assert {"", *expected[told]} <= {*found["country_code"]}
+    assert found["country_code"].to_numpy()[told].tolist() == expected[told].tolist()

@@ -95,6 +95,9 @@ def test_the_interval_of_a_difference_is_that_of_independent_errors():
     # what was printed without an interval counts as exact
     low, high = difference_interval(*np.array([[0.5], [0.47], [0.55], [0.3], [np.nan], [np.nan]]))
     assert (low[0], high[0]) == pytest.approx((0.17, 0.25))
+    # an interval of percentiles that its own estimate lies outside of reaches to it
+    low, high = difference_interval(*np.array([[0.5], [0.52], [0.55], [0.3], [np.nan], [np.nan]]))
+    assert (low[0], high[0]) == pytest.approx((0.2, 0.25))
     generator = np.random.default_rng(0)
     ours, theirs = generator.normal(0.4, 0.02, 20_000), generator.normal(0.3, 0.05, 20_000)
     half = (1.96 * 0.02, 1.96 * 0.05)
@@ -150,6 +153,21 @@ def test_only_prompts_that_ask_for_a_place_count_as_such():
     found = published.prompted_r2(asked, ["ridge"], SHOWN, DATASETS, ["city"])
     assert [(row["protocol"], round(row["ours"], 2)) for row in found] == [("paper", 0.79), ("run", 0.7)]
     assert {row["where"] for row in found} == {"vision, prompt city (ridge)"}
+
+
+def test_the_mean_over_folds_has_not_the_interval_of_all_images_together(numbers):
+    """Where it lies below that, an interval of the difference would have reached to the wrong side."""
+    asked = choices(prompt="city", family="qwen2-5-vl-3b").assign(r2_folds=0.1)
+    found = published.prompted_r2(asked, ["ridge"], SHOWN, DATASETS, ["city"])
+    assert [(row["low"], row["high"]) for row in found][1] == (pytest.approx(0.7), pytest.approx(0.9))
+    compared = compare(numbers, found, MODELS)
+    paper, run = (the(compared, quantity="prompted_r2", protocol=name) for name in ("paper", "run"))
+    assert np.isnan([paper["low"], paper["high"], paper["difference_low"], paper["difference_high"]]).all()
+    assert paper["difference"] == pytest.approx(0.1 - paper["published"])
+    assert (paper["agree"], paper["interval_of"]) == ("", "")
+    assert paper["reason"].startswith("no interval of ours: that of R² is of all images together")
+    assert run["agree"]
+    assert run["reason"] == ""
 
 
 def found_of_a_run():

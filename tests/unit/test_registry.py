@@ -170,6 +170,11 @@ def test_an_empty_file_is_refused(tmp_path):
             "weights is none; the loader transformers reads some: write safetensors, any or random.",
         ),
         (
+            PUBLIC | {"weights": "random"},
+            'supervision is "vision-only", and random weights have learned nothing: write baseline, or have the '
+            "trained model read with random weights as well by run.untrained.",
+        ),
+        (
             HISTOGRAM | {"weights": "random"},
             'weights is "random"; the loader histogram has no files and counts in float32: write none.',
         ),
@@ -227,8 +232,10 @@ def test_a_value_that_is_not_allowed_is_named_with_its_line_and_the_fix(table, b
         PUBLIC | {"loader": "timm", "id": "ann/vit_tiny"},
         PUBLIC | {"loader": "open_clip", "id": "laion/CLIP-ViT-B-32", "weights": "any", "dtype": "bfloat16"},
         PUBLIC | {"loader": "local", "id": "/data/my models/vit", "revision": "none", "memory_gb": "0.5"},
-        PUBLIC | {"weights": "random"},
-        PUBLIC | {"loader": "local", "id": "/data/vit", "revision": "none", "weights": "random"},
+        PUBLIC | {"weights": "random", "supervision": "baseline"},
+        PUBLIC
+        | {"loader": "local", "id": "/data/vit", "revision": "none"}
+        | {"weights": "random", "supervision": "baseline"},
         HISTOGRAM | {"model": "public"},
     ],
 )

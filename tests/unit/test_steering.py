@@ -319,11 +319,12 @@ def test_what_was_written_of_a_line_or_batch_is_dropped(cut, whole, run, monkeyp
     assert len(again) == PLAIN + PAIRS * RUNS - 2
 
 
-def test_what_is_there_of_other_options_is_not_taken(whole, run, monkeypatch, tmp_path):
+@pytest.mark.parametrize("other", [{"max_new_tokens": 1}, {"code": "edited"}], ids=str)
+def test_what_is_there_of_other_options_or_code_is_not_taken(whole, run, monkeypatch, tmp_path, other):
     output = tmp_path / "generations.jsonl"
     stop_after(8, monkeypatch)
     with pytest.raises(Stop):
-        run(output, max_new_tokens=1)
+        run(output, **other)
     again = stop_after(-1, monkeypatch)
     assert run(output)[1] == whole[1]
     assert len(again) == PLAIN + PAIRS * RUNS

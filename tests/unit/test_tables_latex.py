@@ -9,7 +9,7 @@ import pytest
 from geoprobe.analysis import printed
 from geoprobe.analysis.views import VIEWS
 from geoprobe.latex import LONG
-from geoprobe.tables import View, format_interval, format_number, write_formats
+from geoprobe.tables import View, format_interval, write_formats
 
 # What each command means, from the LaTeX companion and not from the code; the longest come first.
 MEANING = {
@@ -52,24 +52,6 @@ def write(tmp_path):
         return [path.read_text(encoding="utf-8") for path in paths]
 
     return writer
-
-
-@pytest.mark.parametrize(
-    ("value", "digits", "text"),
-    [
-        *((0.354, 2, ".35"), (-0.354, 2, "−.35"), (1.204, 2, "1.20"), (-12.5, 1, "−12.5"), (0.0, 2, ".00")),
-        *((-0.001, 2, ".00"), (6058.07, 0, "6,058"), (0.4, 0, "0"), (np.nan, 2, "–"), (-np.inf, 2, "−∞")),
-        *(
-            (0.0004, "p", "< .001"),
-            (0.0312, "p", ".031"),
-            (1.0, "p", "1.000"),
-            (1e-6, "g", "1e−06"),
-            (0.001, "g", ".001"),
-        ),
-    ],
-)
-def test_numbers_have_no_zero_before_the_point_and_a_real_minus(value, digits, text):
-    assert format_number(value, digits) == text
 
 
 def test_an_interval_stands_in_brackets_behind_its_number():

@@ -14,6 +14,9 @@ class Tower(nn.Module):
         self.embeddings = nn.Module()
         for name, shape in shapes.items():
             setattr(self.embeddings, name, nn.Parameter(torch.zeros(shape)))
+        self.blocks = nn.Linear(8, 8)
+        self.head = nn.Module()
+        self.head.cls_token = nn.Parameter(torch.zeros(1, 1, 8))
 
 
 @pytest.mark.parametrize(
@@ -23,10 +26,14 @@ class Tower(nn.Module):
         ({"class_embedding": (8,)}, (1, 0)),
         ({"cls_token": (1, 1, 8), "mask_token": (1, 8)}, (1, 0)),
         ({"cls_token": (1, 1, 8), "register_tokens": (1, 4, 8)}, (1, 4)),
+        ({"cls_token": (1, 1, 8), "distillation_token": (1, 1, 8)}, (1, 1)),
+        ({"cls_register_token": (10, 8)}, (0, 10)),
+        ({"class_token": (1, 1, 8), "reg_token": (1, 2, 8), "storage_tokens": (1, 3, 8)}, (1, 5)),
     ],
 )
 def test_class_token_and_registers_of_a_tower_are_counted_by_its_parameters(shapes, prefix):
-    assert count_prefix(Tower(**shapes)) == prefix
+    # what comes after the blocks is not in the stream
+    assert count_prefix(Tower(**shapes), "blocks", 8) == prefix
 
 
 def test_a_decoders_image_tokens_are_told_from_prompt_and_padding():

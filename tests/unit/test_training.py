@@ -47,7 +47,7 @@ def tiles(n=28):
     return (colour + stripes + noise).clamp(0, 255).to(torch.uint8), words
 
 
-def train(folder, name="masked", seed=1, images=None, origin="", **budget):
+def train(folder, name="masked", seed=1, images=None, origin="", code="", **budget):
     own, words = tiles()
     train_encoder(
         folder,
@@ -58,6 +58,7 @@ def train(folder, name="masked", seed=1, images=None, origin="", **budget):
         {**BUDGET, **budget},
         seed,
         origin=origin,
+        code=code,
     )
     return folder
 
@@ -240,6 +241,7 @@ def test_a_training_stopped_after_its_last_step_does_not_train_again(undisturbed
         {"presentations": 96},
         {"crop": 0.9},
         {"origin": "other tiles"},
+        {"code": "edited"},
         {"name": "text"},
     ],
     ids=str,

@@ -132,6 +132,14 @@ def test_a_probe_without_coefficients_or_the_target_is_refused(files, tmp_path):
         run(own)
 
 
+def test_fits_of_images_in_another_order_are_refused(files, tmp_path):
+    own = Files(tmp_path, files.positions, {WHERE: files.features[WHERE]}, files.clusters, files.folds)
+    own.fit()
+    own.swap_ids()
+    with pytest.raises(ValueError, match="the probes are of other images than the image store"):
+        run(own)
+
+
 LAYERS = [("text", "last", layer) for layer in range(4)] + [
     ("vision", p, k) for p in ("cls", "mean") for k in (0, 2, 10)
 ]

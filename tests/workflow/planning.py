@@ -18,7 +18,15 @@ import snakemake.workflow
 from conftest import ROOT
 from snakemake.api import SnakemakeApi
 from snakemake.common import configfile
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+    WorkflowSettings,
+)
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 import geoprobe.config
 from geoprobe import freshness
@@ -55,8 +63,14 @@ def look_up(config, path):
     return config
 
 
-def plan(config, targets, folder):
+def plan(config, targets, folder, mode=ExecMode.DEFAULT):
     """Jobs of a configuration laid over the default, planned in a folder.
+
+    Args:
+        config: the configuration.
+        targets: rules or files.
+        folder: where the run would be.
+        mode: whether this is where Snakemake was started, or a job of its own on another machine.
 
     Returns:
         A dict from the paths that a job makes to (rule, wildcards, params, inputs): wildcards a dict, params as Snakemake
@@ -77,6 +91,7 @@ def plan(config, targets, folder):
         made = api.workflow(
             resource_settings=ResourceSettings(cores=1),
             config_settings=ConfigSettings(config=config),
+            workflow_settings=WorkflowSettings(exec_mode=mode),
             snakefile=ROOT / "Snakefile",
             workdir=Path(folder),
         )

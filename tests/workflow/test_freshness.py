@@ -100,6 +100,7 @@ CHOICES_SHOWN = {"plot_objectives", "plot_heatmap", "plot_captions", "plot_local
 
 # What only other sources use.
 ELSEWHERE = [
+    "addresses",
     "archives",
     "boundaries",
     "commons",
@@ -169,14 +170,14 @@ USERS = {
     "geoprobe.clusters.sampling": {"assign_clusters"},
     "geoprobe.clusters.stored": {"assign_clusters"},
     "geoprobe.clusters.zero_shot": {"assign_clusters"},
-    "geoprobe.models": EXTRACT,
+    "geoprobe.models": EXTRACT | {"assign_clusters"},
     "geoprobe.models.registry": EXTRACT,
     "geoprobe.models.loading": EXTRACT,
     "geoprobe.models.pooling": EXTRACT,
     "geoprobe.models.towers": EXTRACT,
     "geoprobe.models.untrained": EXTRACT,
     **{f"geoprobe.models.{name}": set() for name in ("prompts", "token_maps", "image_text")},
-    "geoprobe.models.weights": EXTRACT,
+    "geoprobe.models.weights": EXTRACT | {"assign_clusters"},
     # what fetches public models
     "geoprobe.models.fetch": set(),
     "geoprobe.hub_files": set(),
@@ -240,6 +241,9 @@ USERS = {
     "geoprobe.figures.balance": {"plot_balance"},
     "geoprobe.figures.elbow": {"plot_elbow"},
     "geoprobe.tables": {"write_tables", "write_analysis_tables"},
+    "geoprobe.numbers": {"write_tables", "write_analysis_tables", "plot_heatmap", "plot_fairness", "plot_layers"}
+    | CORRELATIONS
+    | TRANSFERS,
     "geoprobe.latex": {"write_tables", "write_analysis_tables", "write_methods"},
     "geoprobe.software": {"write_methods"},
     "geoprobe.methods": {"write_methods"},

@@ -4,6 +4,7 @@ Expected are the rules whose own parameters or inputs change, or that get new jo
 Snakemake re-runs these and what follows from them is asked of it in test_freshness.
 """
 
+import ast
 import copy
 import shutil
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from planning import changed, plan
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from geoprobe.config import DEFAULTS
 from geoprobe.models.registry import COLUMNS
@@ -534,6 +536,14 @@ def test_an_option_that_another_one_leaves_unread_re_runs_nothing(base_of, folde
     assert changed(before, plan(with_value(config, key, OPTIONS[key][0]), TARGETS, folder)) == []
 
 
+def test_a_job_on_another_machine_is_told_what_it_is_recorded_with(base_of, folder):
+    """Among it is the digest of its code, by which a job knows whether it may go on with what another one left."""
+    config, before = base_of({})
+    there = plan(config, TARGETS, folder, ExecMode.REMOTE)
+    assert changed(before, there) == changed(there, before) == []
+    assert all(job[2] for job in there.values())
+
+
 def turned(value):
     """A configuration with its keys in the opposite order."""
     return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
@@ -657,3 +667,18 @@ def test_another_value_in_a_models_row_re_runs_what_reads_it(folder, column):
         (folder / "mine.tsv").write_text("\n".join("\t".join(line) for line in (COLUMNS, row.values())) + "\n")
         plans.append(plan(config, TARGETS, folder))
     assert {rule for rule, *_ in changed(*plans)} == rules
+
+
+def test_random_weights_do_not_stand_for_the_checkpoint_whose_architecture_they_have(folder):
+    random = {"id": "openai/clip-vit-base-patch32", "weights": "random", "supervision": "baseline"}
+    lines = [
+        COLUMNS,
+        (ROW | random).values(),
+        (ROW | random | {"model": "other", "label": "Other", "weights": "any"}).values(),
+    ]
+    (folder / "mine.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    config = merge(BASE, {"registry": "mine.tsv", "run": {"models": ["mine", "other", "clip-b32"], "untrained": [1]}})
+    config["interventions"] = {name: {"models": []} for name in ("directions", "steering", "finetuning")}
+    (params,) = (params for rule, _, params, _ in plan(config, TARGETS, folder).values() if rule == "compare_published")
+    (options,) = (text for text in params if "'models'" in text)
+    assert set(ast.literal_eval(options)["models"]) == {"other", "clip-b32"}

@@ -189,7 +189,10 @@ def test_results_go_where_directory_says_and_the_default_is_still_loaded(tiny_ru
 
 
 def test_training_killed_in_the_middle_resumes_to_the_same_weights(tiny_run, tmp_path):
-    """SIGKILL of driver and job after a checkpoint; the rerun ends with the weights of an undisturbed run."""
+    """SIGKILL of driver and job after a checkpoint; the rerun ends with the weights of an undisturbed run.
+
+    So it does in a job of its own, as a cluster has it. After an edit of the code it begins anew.
+    """
     longer = tmp_path / "longer.yaml"
     longer.write_text("encoders: {training: {presentations: 25600}}\n")
     target = "results/encoders/contrastive-seed1/model.safetensors"
@@ -214,7 +217,24 @@ def test_training_killed_in_the_middle_resumes_to_the_same_weights(tiny_run, tmp
     assert not (killed / target).exists()
     # what a kill leaves behind is Snakemake's lock
     subprocess.run([*command, "--unlock"], cwd=killed, check=True, capture_output=True)
-    subprocess.run(command, cwd=killed, check=True, capture_output=True)
-    assert "resumed after epoch" in (killed / "results/logs/train_encoder/contrastive-seed1.log").read_text()
-    assert (killed / target).read_bytes() == (tmp_path / "undisturbed" / target).read_bytes()
-    assert not checkpoint.exists()
+    for name in ("alone", "edited"):
+        shutil.copytree(killed, tmp_path / name)
+    module = tiny_run.folder / "geoprobe/encoders/augment.py"
+    original = module.read_text()
+    # as the executor of a cluster starts a job
+    alone = ["--mode", "remote", "--force", "--ignore-incomplete", "--nolock", "--allowed-rules", "train_encoder"]
+    for folder, options, code in (
+        (killed, [], original),
+        (tmp_path / "alone", alone, original),
+        (tmp_path / "edited", alone, f"{original}\nEDITED = True\n"),
+    ):
+        module.write_text(code)
+        try:
+            subprocess.run([*command, *options], cwd=folder, check=True, capture_output=True)
+        finally:
+            module.write_text(original)
+        log = (folder / "results/logs/train_encoder/contrastive-seed1.log").read_text()
+        assert ("resumed after epoch" in log) == (code == original)
+        assert ("training starts anew" in log) == (code != original)
+        assert (folder / target).read_bytes() == (tmp_path / "undisturbed" / target).read_bytes()
+        assert not (folder / checkpoint.relative_to(killed)).exists()

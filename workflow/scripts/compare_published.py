@@ -1,7 +1,5 @@
 """Join the paper's numbers with those of the run."""
 
-import pandas as pd
-
 from geoprobe.analysis import published
 from geoprobe.analysis.families import read_summary
 from geoprobe.analysis.printed import write_tables
@@ -27,7 +25,7 @@ def compare(inputs, options, path, printed):
     if inputs.get("finetuning"):
         found += published.country_accuracy(read_summary(inputs["finetuning"]), datasets)
     for (dataset, family), scores in zip(options["steered"], inputs.get("steering") or [], strict=True):
-        found += published.steering(pd.read_csv(scores), family, dataset)
+        found += published.steering(read_summary(scores), family, dataset)
     compared = published.compare(published.read_numbers(inputs["numbers"]), found, options["models"])
     write_table(compared, path)
     write_tables({"published": compared}, {"published": printed}, options["protocol"])

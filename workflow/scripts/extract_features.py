@@ -29,5 +29,6 @@ if __name__ == "__main__":
             workers=workers,
             shard=int(snakemake.wildcards.shard),
             device=snakemake.params.device,
+            code=snakemake.params.code,
             **snakemake.params.options,
         )

@@ -1,8 +1,6 @@
 """Draw how well fine-tuned models tell countries."""
 
-import pandas as pd
-
-from geoprobe.analysis.families import select
+from geoprobe.analysis.families import read_summary, select
 from geoprobe.figures.finetuning import draw
 from geoprobe.figures.style import save_figure
 from geoprobe.runtime import rule_log
@@ -10,7 +8,7 @@ from geoprobe.runtime import rule_log
 
 def plot(finetuned, rates, dataset, paths, dpi):
     """Read the tables, keep one data set's rows, draw."""
-    parts = [select(pd.read_csv(path), dataset=dataset) for path in (finetuned, rates)]
+    parts = [select(read_summary(path), dataset=dataset) for path in (finetuned, rates)]
     save_figure(draw(*parts), paths, dpi)
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from geoprobe.analysis.families import select
+from geoprobe.analysis.families import read_clusters, select
 from geoprobe.clusters.table import typical_rows
 from geoprobe.figures.localizability import SAMPLES, draw
 from geoprobe.figures.style import save_figure
@@ -12,7 +12,7 @@ from geoprobe.runtime import rule_log
 
 def plot(ranking, clusters, store, dataset, probe, paths, dpi):
     """Read the ranking by one probe and the most typical images of each cluster, draw."""
-    ranked = select(pd.read_csv(ranking), dataset=dataset, probe=probe)
+    ranked = select(read_clusters(ranking), dataset=dataset, probe=probe)
     table = pd.read_parquet(clusters)
     samples = {
         cluster: list(read_squares(store, typical_rows(table, cluster, SAMPLES))) for cluster in ranked["cluster"]

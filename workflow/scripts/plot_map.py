@@ -9,9 +9,9 @@ from geoprobe.runtime import rule_log
 
 def plot(store, fits, label, poolings, target, cv, paths, dpi):
     """Read the held-out predictions, draw; the maps are empty where nothing could be tested."""
-    positions, _ = read_positions(store)
-    pooling, layer, truth, at = last_predictions(fits, positions, poolings, target, cv)
-    save_figure(draw(truth, at, f"{label}, block {layer}, {pooling} pooling, {cv} folds"), paths, dpi)
+    positions, ids = read_positions(store)
+    tower, pooling, layer, truth, at = last_predictions(fits, positions, ids, poolings, target, cv)
+    save_figure(draw(truth, at, f"{label}, {tower} block {layer}, {pooling} pooling, {cv} folds"), paths, dpi)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from geoprobe.runtime import rule_log
 
 def plot(store, fits, labels, poolings, target, cv, paths, dpi):
     """Read the held-out predictions of each model (its name to the path of its fits), draw."""
-    positions, _ = read_positions(store)
+    positions, ids = read_positions(store)
     shared = Counter(labels.values())
     found = {}
     for name, path in fits.items():
         # seeds of an encoder have one label
         label = f"{labels[name]} ({name})" if shared[labels[name]] > 1 else labels[name]
-        found[label] = summarise_errors(*last_predictions(path, positions, poolings, target, cv)[2:])
+        tower, _, _, *places = last_predictions(path, positions, ids, poolings, target, cv)
+        found[label if tower == "vision" else f"{label}, {tower}"] = summarise_errors(*places)
     save_figure(draw_side_by_side(found), paths, dpi)
 
 

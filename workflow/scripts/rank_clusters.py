@@ -1,8 +1,6 @@
 """Rank the clusters of each data set by localizability, by each probe."""
 
-import pandas as pd
-
-from geoprobe.analysis.families import chosen_rows, read_summary
+from geoprobe.analysis.families import chosen_rows, read_clusters, read_summary
 from geoprobe.analysis.localizability import rank_clusters
 from geoprobe.runtime import rule_log, write_table
 
@@ -10,7 +8,7 @@ from geoprobe.runtime import rule_log, write_table
 def rank(choices, clusters, headline, thresholds, tiers, ranking):
     """Read the chosen layers by family and the clusters of each data set, write the ranking."""
     chosen = chosen_rows(read_summary(choices), **headline)
-    summaries = {dataset: pd.read_csv(path) for dataset, path in clusters.items()}
+    summaries = {dataset: read_clusters(path) for dataset, path in clusters.items()}
     write_table(rank_clusters(chosen, summaries, thresholds, tiers), ranking)
 
 

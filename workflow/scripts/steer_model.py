@@ -30,5 +30,6 @@ if __name__ == "__main__":
             cv=snakemake.params.cv,
             workers=workers,
             device=snakemake.params.device,
+            code=snakemake.params.code,
             **snakemake.params.options,
         )

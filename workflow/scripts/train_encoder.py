@@ -9,7 +9,7 @@ from geoprobe.images.store import read_columns, read_pixels
 from geoprobe.runtime import rule_log
 
 
-def train(store, folder, objective, architecture, training, seed, device, threads):
+def train(store, folder, objective, architecture, training, seed, device, threads, code):
     """Read images and captions, train, write weights, configuration and history into the folder."""
     torch.set_num_threads(threads)
     columns = read_columns(store)
@@ -27,6 +27,7 @@ def train(store, folder, objective, architecture, training, seed, device, thread
         seed,
         device,
         origin=columns["digest"],
+        code=code,
     )
 
 
@@ -41,4 +42,5 @@ if __name__ == "__main__":
             int(snakemake.wildcards.seed),
             snakemake.params.device,
             snakemake.threads,
+            snakemake.params.code,
         )

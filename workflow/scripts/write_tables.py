@@ -1,8 +1,6 @@
 """Write the probes' comparison as tables: scores, differences, clusters, layers, kinds of models, baselines."""
 
-import pandas as pd
-
-from geoprobe.analysis.families import read_summary
+from geoprobe.analysis.families import read_clusters, read_summary
 from geoprobe.analysis.printed import layers, of_whole, scores, write_tables
 from geoprobe.runtime import rule_log
 
@@ -20,7 +18,7 @@ def write(inputs, headline, paths, protocol):
     tables = {
         "scores": scores(choices, headline),
         "layers": layers(choices, headline),
-        "clusters": pd.read_csv(inputs["ranking"]),
+        "clusters": read_clusters(inputs["ranking"]),
     }
     for name in ("differences", "supervisions", "text_effect", "baselines"):
         tables[name] = of_whole(read_summary(inputs[name]), headline["target"])

@@ -104,7 +104,8 @@ class VisionTokens:
     made: tuple = field(default=(None, None, None), init=False)
 
     def __post_init__(self):
-        self.classes, self.registers = count_prefix(self.part)
+        path, blocks = find_blocks(self.part, depth_of(self.part.config))
+        self.classes, self.registers = count_prefix(self.part, path, width_of(blocks, self.part.config))
 
     def __call__(self, batch, stream):
         """Tokens of each image.

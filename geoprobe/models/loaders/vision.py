@@ -13,14 +13,11 @@ from transformers.models.vit_mae.modeling_vit_mae import ViTMAEEmbeddings
 
 from geoprobe.models.loaders.patches import patch_tower, patches_of, refuse_random_weights, weights_for
 from geoprobe.models.loading import LoadedModel
+from geoprobe.models.token_maps import count_prefix
 from geoprobe.models.towers import depth_of, find_blocks, find_part
 from geoprobe.models.untrained import digest_model, draw, spread
 from geoprobe.models.weights import is_random
 
-# What classes call the parameters that go before the patches.
-CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
-# RADIO has a class token for each of its teachers: none of them is the image's own.
-REGISTER_TOKENS = ("register_tokens", "distillation_token", "cls_register_token")
 # Switches of attention-pooling heads, which come after the blocks and are not read. Not every release of transformers
 # declares those that its models obey.
 HEADS = ("vision_use_head", "use_head")
@@ -153,18 +150,6 @@ def load_weights(config, row, folder, placement=None):
         **(placement or {}),
     )
     return model, set(report["missing_keys"])
-
-
-def count_prefix(part, path, width):
-    """Number of class tokens, and of registers, that a tower puts before the patches: parameters of its own."""
-    classes = registers = 0
-    for name, parameter in part.named_parameters():
-        if name.startswith(f"{path}."):
-            break  # what comes after the blocks, such as the token of a pooling head, is not in the stream
-        kind = name.rpartition(".")[2]
-        classes += parameter.numel() // width if kind in CLASS_TOKENS else 0
-        registers += parameter.numel() // width if kind in REGISTER_TOKENS else 0
-    return classes, registers
 
 
 def patch_counter(part, path):
