@@ -63,12 +63,23 @@ def source_digest(rule_name):
     return lambda wildcards: code_digest(rule_name)
 
 
+def digest_each(rule_name, table, wildcard, rows, used):
+    """A function that digests the code of a job: of a table of modules, that which its row uses counts alone.
+
+    As in `source_digest`, where Snakemake was started the code is that with which the run began.
+    """
+    modules = tuple(table.values())
+    if workflow.is_main_process:
+        for module in {used(row) for row in rows.values()}:
+            code_digest(rule_name, modules, module)
+    return lambda wildcards: code_digest(
+        rule_name, modules, used(rows[getattr(wildcards, wildcard)])
+    )
+
+
 def model_digest(rule_name):
     """A function that digests the code of a job: of all loaders of models, its model's own counts alone."""
-    table = tuple(LOADERS.values())
-    return lambda wildcards: code_digest(
-        rule_name, table, loader_of(MODELS[wildcards.model])
-    )
+    return digest_each(rule_name, LOADERS, "model", MODELS, loader_of)
 
 
 def model_files(wildcards):

@@ -10,9 +10,12 @@ from geoprobe.images.units import GAZETTEER
 
 def dataset_digest(rule_name):
     """A function that digests the code of a job: of all sources of images, its data set's own counts alone."""
-    table = tuple(SOURCES.values())
-    return lambda wildcards: code_digest(
-        rule_name, table, SOURCES[config["datasets"][wildcards.dataset]["source"]]
+    return digest_each(
+        rule_name,
+        SOURCES,
+        "dataset",
+        config["datasets"],
+        lambda options: SOURCES[options["source"]],
     )
 
 
