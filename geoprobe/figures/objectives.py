@@ -4,6 +4,7 @@ import numpy as np
 
 from geoprobe.figures.counts import write_counts
 from geoprobe.figures.style import PAGE, SUPERVISION_COLOURS, TALL, figure, repeat_scale
+from geoprobe.numbers import format_number
 
 CVS = {
     "random": "random folds",
@@ -47,8 +48,9 @@ def draw(families):
             look = {"fmt": MARKERS[cv], "color": SUPERVISION_COLOURS[supervision], "ms": 4.5, "capsize": 2, "lw": 1}
             axes.errorbar(rows["r2"], rows["at"], xerr=error, **look)
             for value, high, y in rows[["r2", "high", "at"]].dropna().to_numpy():
-                label = f"{value:.2f}".replace("-", "−")
-                axes.annotate(label, (high, y), (4, 0), textcoords="offset points", va="center", size=6.5)
+                axes.annotate(
+                    format_number(value, 2), (high, y), (4, 0), textcoords="offset points", va="center", size=6.5
+                )
         elif control == "permuted":
             axes.plot(rows["r2"], rows["at"], ls="", marker="x", ms=3.5, color="0.4")
     axes.axvline(0, color="0.7", lw=0.8, zorder=0)
