@@ -242,6 +242,7 @@ USERS = {
     "geoprobe.figures.elbow": {"plot_elbow"},
     "geoprobe.tables": {"write_tables", "write_analysis_tables"},
     "geoprobe.numbers": {"write_tables", "write_analysis_tables", "plot_heatmap", "plot_fairness", "plot_layers"}
+    | {"plot_objectives", "plot_captions", "plot_cross_validations", "plot_scale"}
     | CORRELATIONS
     | TRANSFERS,
     "geoprobe.latex": {"write_tables", "write_analysis_tables", "write_methods"},
