@@ -57,8 +57,8 @@ rule all:
         # what lies between as well: where it is missing after a failure, it is made again only if it is asked for
         collect(
             [
-                rules.build_images.output.store,
-                rules.assign_clusters.output.clusters,
+                *rules.build_images.output,
+                *rules.assign_clusters.output,
                 rules.assign_folds.output.folds,
             ],
             dataset=RUN["datasets"],

@@ -123,12 +123,12 @@ rule analyses:
             [*rules.relate_clusters.output, *rules.ablate_dimensions.output], WEIGHED
         ),
         rules.join_analyses.output,
-        expand("results/tables/{table}.csv", table=ANALYSIS_TABLES),
+        expand("results/tables/{table}.{form}", table=ANALYSIS_TABLES, form=FORMS),
         # only these probes have coefficients
         branch(
             lookup(within=config, dpath="figures/each_model"),
             then=expand(
-                [rules.plot_transfer.output.png, rules.plot_correlation.output.png],
+                [*rules.plot_transfer.output, *rules.plot_correlation.output],
                 dataset=RUN["datasets"],
                 probe=WEIGHED,
                 model=MODELS,
@@ -136,15 +136,15 @@ rule analyses:
         ),
         expand(
             [
-                rules.plot_transfers.output.png,
-                rules.plot_correlation_summary.output.png,
-                rules.plot_dimensions.output.png,
+                *rules.plot_transfers.output,
+                *rules.plot_correlation_summary.output,
+                *rules.plot_dimensions.output,
             ],
             dataset=RUN["datasets"],
             probe=WEIGHED,
         ),
         collect(
-            rules.plot_fairness.output.png,
+            rules.plot_fairness.output,
             dataset=RUN["datasets"],
             probe=RUN["probes"],
         ),

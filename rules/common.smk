@@ -204,6 +204,7 @@ TABLES = [
     *("scores", "differences", "clusters", "supervisions", "text_effect", "layers"),
     "baselines",
 ]
+FORMS = ["csv", "tex", "md"]
 ANALYSIS_TABLES = ["correlation", "dimensions", "transfer", "fairness"]
 ANALYSIS_TABLES += ["prompts"] if ASKED else []
 INTERVENTION_TABLES = [name for name in ("finetuning", "steering") if intervened(name)]

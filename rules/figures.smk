@@ -142,15 +142,15 @@ rule figures:
     """Make every figure of the run."""
     input:
         collect(
-            [rules.plot_balance.output.png, rules.plot_contact_sheet.output.png],
+            [*rules.plot_balance.output, *rules.plot_contact_sheet.output],
             dataset=RUN["datasets"],
         ),
         # only where the number of clusters is chosen
-        expand(rules.plot_elbow.output.png, dataset=ELBOWS),
+        expand(rules.plot_elbow.output, dataset=ELBOWS),
         branch(
             lookup(within=config, dpath="figures/each_model"),
             then=expand(
-                rules.plot_map.output.png,
+                rules.plot_map.output,
                 dataset=RUN["datasets"],
                 probe=RUN["probes"],
                 model=MODELS,
@@ -158,30 +158,28 @@ rule figures:
         ),
         collect(
             [
-                rules.plot_maps.output.png,
-                rules.plot_objectives.output.png,
-                rules.plot_heatmap.output.png,
-                rules.plot_layers.output.png,
-                rules.plot_localizability.output.png,
+                *rules.plot_maps.output,
+                *rules.plot_objectives.output,
+                *rules.plot_heatmap.output,
+                *rules.plot_layers.output,
+                *rules.plot_localizability.output,
             ],
             dataset=RUN["datasets"],
             probe=RUN["probes"],
         ),
         # only where there is something to compare
+        expand(rules.plot_poolings.output, dataset=RUN["datasets"], probe=OF_POOLINGS),
         expand(
-            rules.plot_poolings.output.png, dataset=RUN["datasets"], probe=OF_POOLINGS
-        ),
-        expand(
-            rules.plot_cross_validations.output.png,
+            rules.plot_cross_validations.output,
             dataset=RUN["datasets"],
             probe=OF_CROSS_VALIDATIONS,
         ),
-        expand(rules.plot_scale.output.png, dataset=RUN["datasets"], probe=OF_SCALE),
+        expand(rules.plot_scale.output, dataset=RUN["datasets"], probe=OF_SCALE),
         # of multimodal models that were asked in several ways
         branch(
             ASKED,
             then=expand(
-                rules.plot_prompts.output.png,
+                rules.plot_prompts.output,
                 dataset=RUN["datasets"],
                 probe=RUN["probes"],
             ),
@@ -190,7 +188,7 @@ rule figures:
         branch(
             len(RUN["models"]) > 1,
             then=expand(
-                rules.plot_captions.output.png,
+                rules.plot_captions.output,
                 dataset=RUN["datasets"],
                 probe=RUN["probes"],
             ),

@@ -145,12 +145,10 @@ rule plot_finetuning:
 rule interventions:
     """Make every intervention that the configuration names, on models of the run, its figure and its table."""
     input:
-        of_interventions(rules.plot_push.output.png, "directions"),
-        of_interventions(rules.plot_steering.output.png, "steering"),
+        of_interventions(rules.plot_push.output, "directions"),
+        of_interventions(rules.plot_steering.output, "steering"),
         branch(
             bool(intervened("finetuning")),
-            then=expand(
-                rules.plot_finetuning.output.png, dataset=FINETUNING["dataset"]
-            ),
+            then=expand(rules.plot_finetuning.output, dataset=FINETUNING["dataset"]),
         ),
-        expand("results/tables/{table}.csv", table=INTERVENTION_TABLES),
+        expand("results/tables/{table}.{form}", table=INTERVENTION_TABLES, form=FORMS),

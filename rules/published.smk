@@ -131,4 +131,4 @@ rule paper:
         rules.interventions.input,
         rules.write_methods.output,
         rules.compare_published.output,
-        branch(COMPARABLE, then=rules.plot_published.output.png),
+        branch(COMPARABLE, then=rules.plot_published.output),

@@ -123,4 +123,4 @@ rule write_intervention_tables:
 rule tables:
     """Make every table of the probes' comparison."""
     input:
-        rules.write_tables.output.csv,
+        rules.write_tables.output,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -146,6 +147,23 @@ def test_a_deleted_figure_is_redrawn_alone(tiny_run):
     assert tiny_run.planned() == {"plot_layers"}
     tiny_run.snakemake()
     assert figure.is_file()
+    assert tiny_run.planned() == set()
+
+
+def test_a_deleted_file_of_a_figure_or_a_table_is_made_again_whatever_its_format(tiny_run, tmp_path):
+    results = tiny_run.folder / "results"
+    files = [path for name in ("figures", "tables") for path in (results / name).rglob("*") if path.is_file()]
+    gone = {path: tmp_path / str(number) for number, path in enumerate(files) if path.suffix not in (".png", ".csv")}
+    assert {path.suffix for path in gone} == {".pdf", ".svg", ".tex", ".md"}
+    for path, kept in gone.items():
+        path.rename(kept)
+    try:
+        said = tiny_run.snakemake("--dry-run", *TARGETS).stdout
+    finally:
+        for path, kept in gone.items():
+            kept.rename(path)
+    reasons = " ".join(re.findall(r"Missing output files: (.*)", said)).replace(",", " ").replace(";", " ").split()
+    assert {str(path.relative_to(tiny_run.folder)) for path in gone} <= set(reasons)
     assert tiny_run.planned() == set()
 
 
