@@ -220,10 +220,13 @@ def rule_log(path, inputs=(), outputs=()):
 
 
 def _sentence(error):
-    """An error in one line, and a full disk that led to it: a library that cannot clean up hides it behind its own."""
+    """An error in one line, and what led to it where a library hides a full disk or memory behind an error of its own."""
     told, before = f"{type(error).__name__}: {error}", error
     while (before := before.__cause__ or before.__context__) is not None:
-        if isinstance(before, OSError) and before.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = isinstance(before, OSError) and before.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+        # a library that is there and cannot be loaded; one that is missing is a matter of course to many others
+        unloaded = isinstance(before, ImportError) and not isinstance(before, ModuleNotFoundError)
+        if full or unloaded or isinstance(before, MemoryError):
             told += f" (after {type(before).__name__}: {before})"
             break
     return " ".join(told.split())

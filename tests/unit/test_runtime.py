@@ -455,20 +455,24 @@ def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
     assert note_killed(tmp_path / "logs") == [str(tmp_path / "logs/running.log")]
 
 
-def test_a_full_disk_that_a_library_hides_behind_an_error_of_its_own_is_told(tmp_path):
-    def write(number):
+@pytest.mark.parametrize(
+    ("hidden", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), " (after OSError: [Errno 28] No space left on device)"),
+        (MemoryError("Unable to allocate 3 MiB"), " (after MemoryError: Unable to allocate 3 MiB)"),
+        (ImportError("x.so: failed to map segment"), " (after ImportError: x.so: failed to map segment)"),
+        (ModuleNotFoundError("No module named 'x'"), ""),
+        (OSError(errno.ENOENT, "No such file"), ""),
+    ],
+)
+def test_a_full_disk_or_memory_that_a_library_hides_behind_an_error_of_its_own_is_told(tmp_path, hidden, told):
+    with pytest.raises(SystemExit), rule_log(tmp_path / "job.log"):
         try:
-            raise OSError(number, os.strerror(number))
+            raise hidden
         finally:
             raise AttributeError("'Stream' object has no attribute 'pos'")
-
-    last = []
-    for number in (errno.ENOSPC, errno.ENOENT):
-        with pytest.raises(SystemExit), rule_log(tmp_path / "job.log"):
-            write(number)
-        last.append((tmp_path / "job.log").read_text().splitlines()[-1])
-    plain = "AttributeError: 'Stream' object has no attribute 'pos'"
-    assert last == [f"{plain} (after OSError: [Errno 28] No space left on device)", plain]
+    last = (tmp_path / "job.log").read_text().splitlines()[-1]
+    assert last == f"AttributeError: 'Stream' object has no attribute 'pos'{told}"
 
 
 BAR = "print('\\rwrite:  10 %', end='', file=sys.stderr, flush=True); "
