@@ -220,7 +220,7 @@ def rule_log(path, inputs=(), outputs=()):
 
 
 def _sentence(error):
-    """An error in one line, and what led to it where a library hides a full disk or memory behind an error of its own."""
+    """An error in one line, and what led to it where a library hides a full disk or memory behind its own error."""
     told, before = f"{type(error).__name__}: {error}", error
     while (before := before.__cause__ or before.__context__) is not None:
         full = isinstance(before, OSError) and before.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)

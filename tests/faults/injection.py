@@ -190,7 +190,10 @@ def starve(number):
 JOB_KINDS = {
     "job killed": (lambda number: os.kill(number, signal.SIGKILL), "(^|\n)ended "),
     "job cancelled": (lambda number: os.kill(number, signal.SIGTERM), "(^|\n)ended "),
-    "no memory left": (starve, r"[Mm]emory|[Aa]lloc|start new thread|launch worker thread|(^|\n)ended |failed to map|shared object"),
+    "no memory left": (
+        starve,
+        r"[Mm]emory|[Aa]lloc|start new thread|launch worker thread|(^|\n)ended |failed to map|shared object",
+    ),
 }
 
 

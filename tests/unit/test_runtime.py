@@ -466,11 +466,14 @@ def test_the_log_of_a_killed_job_is_ended_for_it_once(tmp_path):
     ],
 )
 def test_a_full_disk_or_memory_that_a_library_hides_behind_an_error_of_its_own_is_told(tmp_path, hidden, told):
-    with pytest.raises(SystemExit), rule_log(tmp_path / "job.log"):
+    def write():
         try:
             raise hidden
         finally:
             raise AttributeError("'Stream' object has no attribute 'pos'")
+
+    with pytest.raises(SystemExit), rule_log(tmp_path / "job.log"):
+        write()
     last = (tmp_path / "job.log").read_text().splitlines()[-1]
     assert last == f"AttributeError: 'Stream' object has no attribute 'pos'{told}"
 
