@@ -161,8 +161,9 @@ def _write_checkpoint(folder, model, optimizer, digest, epoch, history):
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    with replacing(folder / CHECKPOINT) as temporary:
-        torch.save(content, temporary)
+    # a file of Python's own says that the disk is full, where torch's says that it is at an unexpected place
+    with replacing(folder / CHECKPOINT) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
 
 
 def _resume(folder, model, optimizer, digest):

@@ -201,8 +201,9 @@ class Training:
             "scaler": scaler.state_dict() if scaler else {},
             "history": self.history,
         }
-        with replacing(self.folder / CHECKPOINT) as temporary:
-            torch.save(state, temporary)
+        # a file of Python's own says that the disk is full, where torch's says that it is at an unexpected place
+        with replacing(self.folder / CHECKPOINT) as temporary, open(temporary, "wb") as file:
+            torch.save(state, file)
         for path in self.folder.glob("best-*"):
             if path != self.best_path(best):
                 path.unlink()

@@ -142,7 +142,11 @@ def tar_members(file):
         tarfile.TarError and others of BROKEN: it is damaged, or unpacks to far more than photographs do.
     """
     packed = _Counted(file)
-    with _Tar.open(fileobj=packed, mode="r|*", packed=packed) as archive:
+    try:
+        opened = _Tar.open(fileobj=packed, mode="r|*", packed=packed)
+    except TypeError as error:  # what the library makes of a file that ends within the head of its compression
+        raise tarfile.ReadError("it ends within its first bytes") from error
+    with opened as archive:
         for member in archive:
             archive.members = []  # the library keeps them all
             yield archive, member

@@ -111,7 +111,8 @@ def read_photo(path):
             day = _day(exif)
         except Exception as error:
             return photo | {"reason": f"EXIF cannot be read: {type(error).__name__}"}
-    author = author.strip(" \0") if isinstance(author, str) else ""
+    # a text of EXIF ends with its first zero byte
+    author = author.partition("\0")[0].strip() if isinstance(author, str) else ""
     return {"latitude": latitude, "longitude": longitude, "day": day, "author": author, "reason": reason}
 
 

@@ -361,6 +361,10 @@ class Client:
         except _PrivateAddress as error:
             status = "redirect to a private address" if hop else "private address"
             raise RequestFailed(status, f"{error} leads to no public address") from error
+        except UnicodeEncodeError as error:  # a name or password in the address that no header can hold
+            if code:
+                raise
+            raise RequestFailed("not http or https", str(error)) from error
         except (aiohttp.ClientError, ConnectionError, ssl.SSLError) as error:
             if isinstance(error, aiohttp.InvalidURL):
                 raise RequestFailed("not http or https", str(error)) from error

@@ -131,7 +131,8 @@ def _fetch_members(repository, archive, folder):
     path = folder / "members" / f"{archive.blob}.parquet"
     if not path.is_file():
         through = not archive.path.lower().endswith(files.ZIP_SUFFIX)
-        members = repository.read(archive.path, lambda file: files.archive_members(file, archive.path), through)
+        url = repository.url(archive.path)
+        members = repository.read(archive.path, lambda file: files.archive_members(file, url), through)
         with replacing(path) as temporary:
             pd.DataFrame({"member": members}, dtype="str").to_parquet(temporary, index=False)
     return path

@@ -197,7 +197,12 @@ def _database(folder):
         base.execute("SET threads = 2")
         try:
             yield base, scratch
-        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        except duckdb.Error as error:
+            # one of the base class itself is of a damaged Parquet file; others are of memory, the disk, or our SQL
+            theirs = isinstance(error, (duckdb.InvalidInputException, duckdb.ConversionException))
+            theirs = theirs or "Could not read enough bytes" in str(error)  # a Parquet file names what it has not
+            if not theirs and type(error) is not duckdb.Error:
+                raise
             fault = " ".join(re.split(r"\n\n|\nPossible", str(error))[0].split())
             path = re.search(r"^ *file = (.+)$", str(error), re.MULTILINE)
             raise ValueError(f"{path[1] if path else folder}: {fault}; remove the file and fetch it again.") from error

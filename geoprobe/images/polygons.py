@@ -88,7 +88,7 @@ def _load(path, layer, columns):
             frame = frame.to_crs("EPSG:4326")
         geometry = frame.geometry.to_numpy()
         shapely.prepare(geometry)
-    return frame[list(columns)].fillna("").astype(str), geometry, shapely.STRtree(geometry)
+    return frame[list(columns)].astype(object).fillna("").astype(str), geometry, shapely.STRtree(geometry)
 
 
 def _nearest_within(tree, geometry, points, reach_km):
@@ -103,7 +103,8 @@ def _nearest_within(tree, geometry, points, reach_km):
         across, up = 1.01 * reach_km / KM_PER_DEGREE / scale
         box = (point.x - across, point.y - up, point.x + across, point.y + up)
         near = tree.query(shapely.box(*box))
-        parts = shapely.clip_by_rect(geometry[near], *box)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a file with numbers that are nowhere on Earth
+            parts = shapely.clip_by_rect(geometry[near], *box)
         near, parts = near[~shapely.is_empty(parts)], parts[~shapely.is_empty(parts)]
         if not len(near):
             continue

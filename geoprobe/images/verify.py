@@ -31,7 +31,7 @@ def verify_image(data, max_pixels):
             if width * height > max_pixels:
                 return _refused("too many pixels", f"{width} x {height}")
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            if image.format in ("JPEG", "MPO"):
+            if reduced := image.format in ("JPEG", "MPO"):
                 # a reduced and grey decoding still reads the whole file
                 image.draft("L", (min(DRAFT, width), min(DRAFT, height)))
             # as the image store's reader will do it, so that whatever makes it fail is found now
@@ -42,7 +42,12 @@ def verify_image(data, max_pixels):
     except Exception as error:  # a decoder may raise anything on a damaged file, and the status says what
         status = "truncated" if "truncated" in str(error).lower() else "not an image"
         return _refused(status, f"{type(error).__name__}: {error}")
-    if turned:
+    if not reduced:
+        # a damaged HEIF file may have another size than its header says
+        width, height = upright.size
+        if width * height > max_pixels:
+            return _refused("too many pixels", f"{width} x {height}")
+    elif turned:
         width, height = height, width
     sha256 = hashlib.sha256(data).hexdigest()
     return {"status": "ok", "detail": "", "sha256": sha256, "width": width, "height": height, "phash": phash}

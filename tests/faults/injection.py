@@ -302,9 +302,10 @@ def fill_disk(run, rule, random):
         told = r"No space left|not enough space|[Ee]rrno = 28|needs .* of disk|disk is full"
         if status and not re.search(told, "".join([run.words(), *run.failed_logs().values()])):
             raise Undone(f"nothing says that the disk is full: {run.failed_logs()}\n{run.words()[-3000:]}")
+    finally:
+        # whatever was seen: Snakemake's records are of these files
         shutil.rmtree(moved)
         shutil.copytree(results, moved, symlinks=True)
-    finally:
         subprocess.run(["umount", "--lazy", str(results)], check=True)
         results.rmdir()
         moved.rename(results)
