@@ -361,12 +361,9 @@ class Client:
         except _PrivateAddress as error:
             status = "redirect to a private address" if hop else "private address"
             raise RequestFailed(status, f"{error} leads to no public address") from error
-        except UnicodeEncodeError as error:  # a name or password in the address that no header can hold
-            if code:
-                raise
-            raise RequestFailed("not http or https", str(error)) from error
-        except (aiohttp.ClientError, ConnectionError, ssl.SSLError) as error:
-            if isinstance(error, aiohttp.InvalidURL):
+        except (aiohttp.ClientError, ConnectionError, ssl.SSLError, UnicodeEncodeError) as error:
+            # an address, or a name or password in it that no header can hold
+            if isinstance(error, (aiohttp.InvalidURL, UnicodeEncodeError)):
                 raise RequestFailed("not http or https", str(error)) from error
             if code:
                 raise RequestFailed("truncated", "the connection ended before the body", True, code) from error
