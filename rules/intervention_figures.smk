@@ -151,4 +151,5 @@ rule interventions:
             bool(intervened("finetuning")),
             then=expand(rules.plot_finetuning.output, dataset=FINETUNING["dataset"]),
         ),
+        branch(bool(intervened("finetuning")), then=rules.compare_finetuning.output),
         expand("results/tables/{table}.{form}", table=INTERVENTION_TABLES, form=FORMS),
