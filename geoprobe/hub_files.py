@@ -320,7 +320,9 @@ class Repository:
         system = HfFileSystem(endpoint=self.endpoint, token=self.token, skip_instance_cache=True)
         # without a cache: what reads a directory or some columns knows what it wants
         size = {"block_size": 0} if through else {"cache_type": "none"}
-        with system.open(f"{PREFIXES[self.kind]}{self.name}@{self.commit}/{path}", "rb", **size) as file:
+        with self._understood():
+            opened = system.open(f"{PREFIXES[self.kind]}{self.name}@{self.commit}/{path}", "rb", **size)
+        with opened as file:
             yield file
 
     def read(self, path, work, through=False):

@@ -235,12 +235,12 @@ def test_an_offline_hub_library_is_named(data_set, monkeypatch):
 
 def test_a_damaged_archive_is_named(data_set):
     options, folder = data_set(FILES | {"images/00.zip": ARCHIVES["images/00.zip"][:-30]})
-    with pytest.raises(ValueError, match=r'"images/00\.zip" is damaged or no archive'):
+    with pytest.raises(ValueError, match=r'images/00\.zip" is damaged or no archive'):
         fetched(options, folder)
     assert not list((folder / "members").glob("*.tmp"))
 
 
 def test_an_archive_of_another_kind_is_named(data_set):
     options, folder = data_set(FILES | {"images.7z": b"7z"}, archives=["images.7z"])
-    with pytest.raises(ValueError, match=r'"images\.7z" does not end like an archive; allowed: \.zip, \.tar'):
+    with pytest.raises(ValueError, match=r'images\.7z" does not end like an archive; allowed: \.zip, \.tar'):
         fetched(options, folder)
