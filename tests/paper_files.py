@@ -78,11 +78,16 @@ def write_analyses(folder):
             write_table(rows, folder / dataset / model / "none" / "ridge" / f"{name}.csv")
 
 
+def image_ids(dataset):
+    """Ids of the images of a data set."""
+    return [f"{dataset}/{row}" for row in range(IMAGES)]
+
+
 def write_images(results, dataset):
     """Store, rejects, balance and clusters of one data set; pictures where a figure shows them."""
     truth, _ = paper_size.predictions(IMAGES)
     rng = np.random.default_rng(1)
-    ids = [f"{dataset}/{row}" for row in range(IMAGES)]
+    ids = image_ids(dataset)
     names = {int(number): name for number, name in paper_size.cluster_names().items()}
     table = cluster_table(ids, rng.integers(0, len(names), IMAGES), rng.random(IMAGES), names)
     write_table(table, results / "clusters" / f"{dataset}.parquet")
@@ -122,6 +127,7 @@ def write_fits(results, dataset):
             path = results / "probes" / dataset / model / "none" / f"{probe}.h5"
             path.parent.mkdir(parents=True, exist_ok=True)
             with h5py.File(path, "w") as file:
+                file.create_dataset("ids", data=image_ids(dataset), dtype=h5py.string_dtype())
                 where = f"vision/{pooling}/{depth - 1}/all/degrees/blocked/none/predictions"
                 file[where] = np.clip(predicted, [-90, -180], [90, 180]).astype(np.float32)
         path = results / "features" / dataset / model / "none.h5"
