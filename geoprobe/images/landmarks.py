@@ -198,10 +198,9 @@ def _database(folder):
         try:
             yield base, scratch
         except duckdb.Error as error:
-            # one of the base class itself is of a damaged Parquet file; others are of memory, the disk, or our SQL
-            theirs = isinstance(error, (duckdb.InvalidInputException, duckdb.ConversionException))
-            theirs = theirs or "Could not read enough bytes" in str(error)  # a Parquet file names what it has not
-            if not theirs and type(error) is not duckdb.Error:
+            # of a damaged Parquet file it is the base class itself, or one of reading; others are of memory, disk, or SQL
+            damaged = type(error) is duckdb.Error or "Could not read enough bytes" in str(error)
+            if not damaged and not isinstance(error, (duckdb.InvalidInputException, duckdb.ConversionException)):
                 raise
             fault = " ".join(re.split(r"\n\n|\nPossible", str(error))[0].split())
             path = re.search(r"^ *file = (.+)$", str(error), re.MULTILINE)
