@@ -198,7 +198,7 @@ def _database(folder):
         try:
             yield base, scratch
         except duckdb.Error as error:
-            # of a damaged Parquet file it is the base class itself, or one of reading; others are of memory, disk, or SQL
+            # of a damaged Parquet file it is the base class itself, or one of reading; others are of memory or disk
             damaged = type(error) is duckdb.Error or "Could not read enough bytes" in str(error)
             if not damaged and not isinstance(error, (duckdb.InvalidInputException, duckdb.ConversionException)):
                 raise
